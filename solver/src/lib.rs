@@ -1,7 +1,7 @@
 //! Decides what has to run, and runs it in parallel.
 //!
 //! A [`Graph`] of [`Vertex`]es comes in; each holds an [`Op`] in the vocabulary of BuildKit's LLB. The
-//! scheduler asks for every vertex "do I already have this?" (two levels of [`cache_key`]), lets a [`Worker`]
+//! [`Solver`] asks for every vertex "do I already have this?" (two levels of [`cache_key`]), lets a [`Worker`]
 //! carry out what is missing, and lets [`Records`] remember it. What happens is told as a stream of
 //! [`progress::Event`]s, and every miss has a [`MissReason`].
 //!
@@ -13,6 +13,7 @@ pub mod graph;
 pub mod miss_reason;
 pub mod op;
 pub mod progress;
+pub mod scheduler;
 pub mod worker;
 
 pub use digest::{CacheKey, ContentDigest, OpDigest};
@@ -20,4 +21,5 @@ pub use graph::{Graph, Origin, Vertex, VertexId};
 pub use miss_reason::MissReason;
 pub use op::{CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Script, Selection, Source};
 pub use progress::{Event, EventSender, LogStream, VertexLog};
+pub use scheduler::{Solution, SolveError, SolveOptions, Solver};
 pub use worker::{Component, Nearest, Part, PathChange, PathChangeKind, Record, Records, Task, TaskInput, Worker};
