@@ -1,0 +1,20 @@
+use clap::Args;
+
+use super::Global;
+use crate::error::CliResult;
+use crate::store;
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// The image: name, id, or the beginning of an id
+    source: String,
+    /// The new name
+    target: String,
+}
+
+pub(crate) fn run(global: &Global, args: &TagArgs) -> CliResult<u8> {
+    let store = store::open(global)?;
+    let found = store::find(&store, &args.source)?;
+    store.tag(&store::full_name(&args.target)?, &found.image.id)?;
+    Ok(0)
+}

@@ -1,0 +1,71 @@
+//! From errors of the libraries to what a person reads, and to exit codes.
+//!
+//! 0 success · 1 the thing could not be done · 2 the command line is wrong · anything else is the exit code of the
+//! process that `run` ran.
+
+use std::fmt;
+
+/// What a command returns.
+pub(crate) type CliResult<T> = Result<T, CliError>;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum CliError {
+    /// The command line asks for something that does not exist or does not go together.
+    Usage(String),
+    /// Everything else: one sentence with its causes.
+    Failed {
+        /// What went wrong.
+        error: anyhow::Error,
+        /// What to do next, when that is known.
+        hint: Option<String>,
+    },
+    /// The failure was already shown in full (a Dockerfile diagnostic, a failed step).
+    Shown,
+    /// Stopped by a signal.
+    Interrupted,
+}
+
+impl CliError {
+    /// A failure with advice.
+    pub(crate) fn with_hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), hint: Some(hint.into()) }
+    }
+
+    /// A failure in words.
+    pub(crate) fn message(message: impl fmt::Display) -> Self {
+        Self::Failed { error: anyhow::anyhow!("{message}"), hint: None }
+    }
+
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed { .. } | Self::Shown => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::Failed { error: error.into(), hint: None }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => write!(f, "ERROR: {message}"),
+            Self::Failed { error, hint } => {
+                write!(f, "ERROR: {error:#}")?;
+                match hint {
+                    Some(hint) => write!(f, "\nhint: {hint}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Shown => Ok(()),
+            Self::Interrupted => f.write_str("ERROR: interrupted"),
+        }
+    }
+}
