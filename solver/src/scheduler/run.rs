@@ -1,7 +1,7 @@
 //! One call of [`super::Solver::solve`]: a task for each demanded vertex.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::try_join_all;
 use tokio::sync::{OnceCell, Semaphore, watch};
@@ -96,6 +96,9 @@ where
         }
         if let Op::Source(source) = &vertex.op {
             let output = self.run_worker(id, Vec::new(), None).await?;
+            if let Source::Image { .. } = source {
+                self.record_source(id, &output).await?;
+            }
             if !matches!(source, Source::Local { .. }) {
                 self.report_cached(id).await;
             }
@@ -169,19 +172,7 @@ where
         let took = started.elapsed();
         drop(permit);
 
-        let record = Record {
-            recipe: key.recipe,
-            content,
-            op: key.op,
-            kind: vertex.op.kind().to_owned(),
-            name: vertex.origin.name.clone(),
-            lineage: vertex.origin.lineage.clone(),
-            components: key.components.clone(),
-            output: output.clone(),
-            cost: took,
-            created_ms: now_ms(),
-        };
-        self.insert(record).await?;
+        self.insert(self.new_record(id, content, output.clone(), took)).await?;
         drop(guard);
         if content.is_none() {
             self.settle(id, inputs_kept);
@@ -258,6 +249,36 @@ where
         match nearest {
             None => Ok(MissReason::New),
             Some(nearest) => self.records(MissReason::compare(&*self.records, &nearest.components, &key.components)),
+        }
+    }
+
+    /// Images are recorded, too, so that the cache graph knows what its steps stand on.
+    async fn record_source(&self, id: VertexId, output: &W::Output) -> Result<(), Stopped> {
+        if self.records(self.records.by_recipe(&self.key(id).recipe))?.is_some() {
+            return Ok(());
+        }
+        self.insert(self.new_record(id, None, output.clone(), Duration::ZERO)).await
+    }
+
+    fn new_record(
+        &self,
+        id: VertexId,
+        content: Option<CacheKey>,
+        output: W::Output,
+        cost: Duration,
+    ) -> Record<W::Output> {
+        let (vertex, key) = (self.graph.vertex(id), self.key(id));
+        Record {
+            recipe: key.recipe,
+            content,
+            op: key.op,
+            kind: vertex.op.kind().to_owned(),
+            name: vertex.origin.name.clone(),
+            lineage: vertex.origin.lineage.clone(),
+            components: key.components.clone(),
+            output,
+            cost,
+            created_ms: now_ms(),
         }
     }
 

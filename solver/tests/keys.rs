@@ -1,0 +1,145 @@
+//! Cache keys: every field counts, nothing else does.
+
+use std::collections::HashSet;
+
+use builder_solver::cache_key::{InputKey, content_key, definition, op_digest, recipe_key};
+use builder_solver::{
+    CacheKey, ContentDigest, CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Script, Selection,
+    Source,
+};
+use proptest::prelude::*;
+
+fn exec() -> Exec {
+    Exec {
+        args: vec!["/bin/sh".into(), "-c".into(), "make".into()],
+        env: vec![("PATH".into(), "/bin".into()), ("A".into(), "1".into())],
+        cwd: "/src".into(),
+        user: "app".into(),
+        network: NetworkMode::Default,
+        script: None,
+        proxy_env: vec![],
+    }
+}
+
+fn copy() -> CopyAction {
+    CopyAction {
+        input: 1,
+        selection: Selection { sources: vec!["a".into(), "b".into()], exclude: vec![], parents: false },
+        dest: "/d/".into(),
+        owner: Owner::Root,
+        mode: None,
+        unpack: false,
+    }
+}
+
+fn recipe(op: &Op, inputs: &[InputKey]) -> CacheKey {
+    recipe_key(definition(op), inputs).0
+}
+
+fn file(action: FileAction) -> Op {
+    Op::File(FileOp { actions: vec![action] })
+}
+
+fn selecting(selection: Selection) -> Op {
+    file(FileAction::Copy(CopyAction { selection, ..copy() }))
+}
+
+#[test]
+fn every_field_of_every_op_changes_the_key() {
+    let selection = copy().selection;
+    let ops = vec![
+        Op::Source(Source::Scratch),
+        Op::Source(Source::Image { reference: "a".into(), id: "sha256:1".into() }),
+        Op::Source(Source::Image { reference: "a".into(), id: "sha256:2".into() }),
+        Op::Merge,
+        Op::Exec(exec()),
+        Op::Exec(Exec { args: vec!["/bin/sh".into(), "-c make".into()], ..exec() }),
+        Op::Exec(Exec { args: vec!["/bin/sh".into(), "-cmake".into(), String::new()], ..exec() }),
+        Op::Exec(Exec { env: vec![("PATH".into(), "/bin".into())], ..exec() }),
+        Op::Exec(Exec { env: vec![("A".into(), "1".into()), ("PATH".into(), "/bin".into())], ..exec() }),
+        Op::Exec(Exec { env: vec![("PATH".into(), "/bin".into()), ("A".into(), "2".into())], ..exec() }),
+        Op::Exec(Exec { env: vec![("PATH".into(), "/bin".into()), ("A1".into(), String::new())], ..exec() }),
+        Op::Exec(Exec { cwd: "/".into(), ..exec() }),
+        Op::Exec(Exec { user: String::new(), ..exec() }),
+        Op::Exec(Exec { network: NetworkMode::None, ..exec() }),
+        Op::Exec(Exec { network: NetworkMode::Host, ..exec() }),
+        Op::Exec(Exec { script: Some(Script { name: "EOF".into(), data: b"x".to_vec() }), ..exec() }),
+        Op::Exec(Exec { script: Some(Script { name: "EOF".into(), data: b"y".to_vec() }), ..exec() }),
+        Op::Exec(Exec { script: Some(Script { name: "EOFx".into(), data: vec![] }), ..exec() }),
+        file(FileAction::Copy(copy())),
+        file(FileAction::Copy(CopyAction { dest: "/d".into(), ..copy() })),
+        file(FileAction::Copy(CopyAction { owner: Owner::Named("app".into()), ..copy() })),
+        file(FileAction::Copy(CopyAction { mode: Some(FileMode::Octal(0o644)), ..copy() })),
+        file(FileAction::Copy(CopyAction { mode: Some(FileMode::Symbolic("644".into())), ..copy() })),
+        file(FileAction::Copy(CopyAction { unpack: true, ..copy() })),
+        file(FileAction::Copy(CopyAction { input: 2, ..copy() })),
+        selecting(Selection { sources: vec!["ab".into()], ..selection.clone() }),
+        selecting(Selection { sources: vec!["b".into(), "a".into()], ..selection.clone() }),
+        selecting(Selection { exclude: vec!["x".into()], ..selection.clone() }),
+        selecting(Selection { parents: true, ..selection }),
+        file(FileAction::Mkdir { path: "/d".into(), mode: 0o755, owner: Owner::Root }),
+        file(FileAction::Mkdir { path: "/d".into(), mode: 0o700, owner: Owner::Root }),
+        file(FileAction::Mkfile {
+            dest: "/d".into(),
+            name: "n".into(),
+            data: b"1".to_vec(),
+            mode: FileMode::Octal(0o644),
+            owner: Owner::Root,
+        }),
+        file(FileAction::Mkfile {
+            dest: "/d".into(),
+            name: "n".into(),
+            data: b"2".to_vec(),
+            mode: FileMode::Octal(0o644),
+            owner: Owner::Root,
+        }),
+        Op::File(FileOp { actions: vec![FileAction::Copy(copy()), FileAction::Copy(copy())] }),
+    ];
+    let count = ops.len();
+    let recipes: HashSet<_> = ops.iter().map(|op| recipe(op, &[])).collect();
+    let contents: HashSet<_> = ops.iter().map(|op| content_key(&op_digest(&definition(op)), &[])).collect();
+    assert_eq!((recipes.len(), contents.len()), (count, count));
+}
+
+#[test]
+fn what_does_not_change_the_result_does_not_change_the_key() {
+    let named = |reference: &str| Op::Source(Source::Image { reference: reference.into(), id: "sha256:1".into() });
+    assert_eq!(recipe(&named("a:1"), &[]), recipe(&named("b:2"), &[]));
+    let proxied = Exec { proxy_env: vec![("HTTP_PROXY".into(), "http://proxy".into())], ..exec() };
+    assert_eq!(recipe(&Op::Exec(exec()), &[]), recipe(&Op::Exec(proxied), &[]));
+    let local = |name: &str| Op::Source(Source::Local { name: name.into() });
+    assert_eq!(recipe(&local("a"), &[]), recipe(&local("b"), &[]), "its users carry its content");
+}
+
+fn bytes(value: u8) -> [u8; 32] {
+    [value; 32]
+}
+
+proptest! {
+    /// Inputs count by position, kind and value.
+    #[test]
+    fn inputs_count(left in prop::collection::vec((any::<bool>(), any::<u8>()), 0..4), right in prop::collection::vec((any::<bool>(), any::<u8>()), 0..4)) {
+        let keys = |inputs: &[(bool, u8)]| -> Vec<InputKey> {
+            inputs.iter().map(|(files, value)| if *files {
+                InputKey::Files(ContentDigest::from_bytes(bytes(*value)))
+            } else {
+                InputKey::Recipe(CacheKey::from_bytes(bytes(*value)))
+            }).collect()
+        };
+        let same = recipe(&Op::Merge, &keys(&left)) == recipe(&Op::Merge, &keys(&right));
+        prop_assert_eq!(same, left == right);
+        let digests = |inputs: &[(bool, u8)]| inputs.iter().map(|(_, value)| ContentDigest::from_bytes(bytes(*value))).collect::<Vec<_>>();
+        let op = op_digest(&definition(&Op::Merge));
+        let same = content_key(&op, &digests(&left)) == content_key(&op, &digests(&right));
+        prop_assert_eq!(same, digests(&left) == digests(&right));
+    }
+
+    /// A variable's name and value never run together.
+    #[test]
+    fn variables_are_framed(one in "[A-Z]{1,3}", two in "[A-Z]{1,3}", first in "[a-z]{0,3}", second in "[a-z]{0,3}") {
+        let with = |env: Vec<(String, String)>| recipe(&Op::Exec(Exec { env, ..exec() }), &[]);
+        let plain = with(vec![(one.clone(), first.clone()), (format!("{two}X"), second.clone())]);
+        let other = with(vec![(format!("{two}X"), second), (one, first)]);
+        prop_assert_ne!(plain, other, "order counts");
+    }
+}
