@@ -103,20 +103,21 @@ impl CacheGraph {
 
     /// For Graphviz. An edge goes from a step to the step that uses it.
     pub(crate) fn dot(&self) -> String {
-        let mut graph: DiGraph<String, ()> = DiGraph::new();
-        let nodes: Vec<_> = self
-            .records
-            .iter()
-            .map(|record| graph.add_node(format!("{}\n{}", record.name, details(record))))
-            .collect();
+        let mut graph: DiGraph<String, &str> = DiGraph::new();
+        let nodes: Vec<_> =
+            self.records.iter().map(|record| graph.add_node(format!("{}\n{}", record.name, details(record)))).collect();
         for (at, node) in nodes.iter().enumerate() {
             for input in self.inputs(at) {
-                graph.add_edge(nodes[input], *node, ());
+                graph.add_edge(nodes[input], *node, "");
             }
         }
         let records = &self.records;
-        let style = |_: &DiGraph<String, ()>, (node, _): (petgraph::graph::NodeIndex, &String)| {
-            if records[node.index()].output.is_some() { "shape=box".to_owned() } else { "shape=box style=dashed".to_owned() }
+        let style = |_: &DiGraph<String, &str>, (node, _): (petgraph::graph::NodeIndex, &String)| {
+            if records[node.index()].output.is_some() {
+                "shape=box".to_owned()
+            } else {
+                "shape=box style=dashed".to_owned()
+            }
         };
         format!("{}", Dot::with_attr_getters(&graph, &[Config::EdgeNoLabel], &|_, _| String::new(), &style))
     }

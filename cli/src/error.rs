@@ -20,7 +20,18 @@ pub(crate) enum CliError {
         /// What to do next, when that is known.
         hint: Option<String>,
     },
-    /// The failure was already shown in full (a Dockerfile diagnostic, a failed step).
+    /// Something is wrong with the Dockerfile, and this is how it looks when drawn.
+    Diagnosed(String),
+    /// A step of a build failed. Shown by the build itself, which knows its log and its line.
+    Step {
+        /// The instruction in the Dockerfile.
+        span: Option<std::ops::Range<usize>>,
+        /// The step's name.
+        name: String,
+        /// Why.
+        error: anyhow::Error,
+    },
+    /// The failure was already shown in full.
     Shown,
     /// Stopped by a signal.
     Interrupted,
@@ -41,7 +52,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Failed { .. } | Self::Shown => 1,
+            Self::Failed { .. } | Self::Diagnosed(_) | Self::Step { .. } | Self::Shown => 1,
             Self::Interrupted => 130,
         }
     }
@@ -64,7 +75,8 @@ impl fmt::Display for CliError {
                     None => Ok(()),
                 }
             }
-            Self::Shown => Ok(()),
+            Self::Diagnosed(text) => f.write_str(text.trim_end()),
+            Self::Step { .. } | Self::Shown => Ok(()),
             Self::Interrupted => f.write_str("ERROR: interrupted"),
         }
     }

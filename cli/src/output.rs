@@ -85,18 +85,27 @@ mod tests {
 
     #[test]
     fn sizes_read_like_dockers() {
-        for (bytes, text) in
-            [(0, "0B"), (999, "999B"), (1000, "1.00kB"), (12_345, "12.3kB"), (123_456_789, "123MB"), (u64::MAX, "18447PB")]
-        {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.00kB"),
+            (12_345, "12.3kB"),
+            (123_456_789, "123MB"),
+            (u64::MAX, "18447PB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }
 
     #[test]
     fn ages_read_like_dockers() {
-        for (seconds, text) in
-            [(0, "Less than a second ago"), (1, "1 second ago"), (90, "1 minute ago"), (7200, "2 hours ago"), (172_800, "2 days ago")]
-        {
+        for (seconds, text) in [
+            (0, "Less than a second ago"),
+            (1, "1 second ago"),
+            (90, "1 minute ago"),
+            (7200, "2 hours ago"),
+            (172_800, "2 days ago"),
+        ] {
             assert_eq!(ago(seconds), text);
         }
     }

@@ -199,7 +199,9 @@ impl Options {
                 only(&[])?;
                 Ok(OutputSpec::CacheOnly)
             }
-            "registry" => Err("type=registry is not supported yet: save to type=oci and push that with another tool".into()),
+            "registry" => {
+                Err("type=registry is not supported yet: save to type=oci and push that with another tool".into())
+            }
             _ => Err(format!("`{kind}` is no output type: use image, oci, docker, local, tar or cacheonly")),
         }
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use builder_cache::{BlobDigest, Image, Store};
-use builder_frontend::ImageConfig;
-use builder_image::Reference;
+use builder_frontend::config::ImageConfig;
+use builder_image::reference::Reference;
 
 use crate::commands::Global;
 use crate::error::{CliError, CliResult};
@@ -21,13 +21,17 @@ pub(crate) fn root(global: &Global) -> CliResult<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/builder"));
     }
-    let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".local/share"));
+    let home = || {
+        std::env::var_os("HOME").filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".local/share"))
+    };
     std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(home)
         .map(|data| data.join("builder"))
-        .ok_or_else(|| CliError::with_hint(anyhow::anyhow!("there is no place for the store"), "set BUILDER_ROOT or HOME"))
+        .ok_or_else(|| {
+            CliError::with_hint(anyhow::anyhow!("there is no place for the store"), "set BUILDER_ROOT or HOME")
+        })
 }
 
 /// Opens the store.
@@ -71,7 +75,8 @@ fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
     }
     if !hexadecimal {
         if digits.len() == text.len() && text.parse::<Reference>().is_err() {
-            text.parse::<Reference>().map_err(|error| CliError::message(format!("invalid reference `{text}`: {error}")))?;
+            text.parse::<Reference>()
+                .map_err(|error| CliError::message(format!("invalid reference `{text}`: {error}")))?;
         }
         return Ok(None);
     }
@@ -95,7 +100,10 @@ pub(crate) fn full_name(text: &str) -> CliResult<String> {
 
 /// The bytes of an image's config, verified.
 pub(crate) fn config_bytes(store: &Store, id: &BlobDigest) -> CliResult<Vec<u8>> {
-    store.read_blob(id, MAX_CONFIG).with_context(|| format!("the config of image {id} can't be read")).map_err(Into::into)
+    store
+        .read_blob(id, MAX_CONFIG)
+        .with_context(|| format!("the config of image {id} can't be read"))
+        .map_err(Into::into)
 }
 
 /// An image's config.

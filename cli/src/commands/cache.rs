@@ -114,7 +114,8 @@ fn usage(store: &Store, args: &UsageArgs) -> CliResult<u8> {
         return Ok(0);
     }
     let now = jiff::Timestamp::now().as_millisecond();
-    let mut rows = vec![["LAYER", "SIZE", "FILES", "CREATED", "LAST USED", "IMAGES", "STEPS"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["LAYER", "SIZE", "FILES", "CREATED", "LAST USED", "IMAGES", "STEPS"].map(str::to_owned).to_vec()];
     for layer in &usage.layers {
         rows.push(vec![
             layer.id.to_string(),

@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
             }
         };
         let created: Option<jiff::Timestamp> = entry.created.as_deref().and_then(|text| text.parse().ok());
-        rows.push((created, entry.created_by.clone().unwrap_or_default(), size, entry.comment.clone().unwrap_or_default()));
+        rows.push((created, entry.created_by.clone(), size, entry.comment.clone()));
     }
     rows.reverse();
 
@@ -48,10 +48,8 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
     let mut table = vec![["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_owned).to_vec()];
     for (position, (created, created_by, size, comment)) in rows.iter().enumerate() {
         let id = if position == 0 { found.image.id.short() } else { "<missing>".to_owned() };
-        let since = created.map_or_else(
-            || "N/A".to_owned(),
-            |created| output::ago(now.as_second() - created.as_second()),
-        );
+        let since =
+            created.map_or_else(|| "N/A".to_owned(), |created| output::ago(now.as_second() - created.as_second()));
         let line: String = created_by.replace(['\n', '\t'], " ");
         if args.quiet {
             text.push_str(&line);

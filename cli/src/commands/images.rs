@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use builder_cache::Image;
-use builder_image::Reference;
+use builder_image::reference::Reference;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -52,9 +52,9 @@ pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
         }
     }
     if let Some(filter) = &args.filter {
-        let wanted = filter.parse::<Reference>().map_err(|error| {
-            crate::error::CliError::message(format!("invalid reference `{filter}`: {error}"))
-        })?;
+        let wanted = filter
+            .parse::<Reference>()
+            .map_err(|error| crate::error::CliError::message(format!("invalid reference `{filter}`: {error}")))?;
         let (repository, tag) = split(&wanted.to_string());
         let any_tag = !filter.rsplit('/').next().is_some_and(|last| last.contains(':'));
         rows.retain(|row| row.repository == repository && (any_tag || row.tag == tag));

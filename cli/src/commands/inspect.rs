@@ -1,5 +1,5 @@
 use builder_cache::Store;
-use builder_image::Reference;
+use builder_image::reference::Reference;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -48,8 +48,7 @@ fn describe(store: &Store, image: &builder_cache::Image) -> CliResult<Value> {
     let mut layers = Vec::new();
     for (layer, diff_id) in image.snapshot.layers.iter().zip(&image.diff_ids) {
         let meta = store.layer(layer)?.meta;
-        let directories: Vec<String> =
-            store.part_dirs(layer)?.iter().map(|path| path.display().to_string()).collect();
+        let directories: Vec<String> = store.part_dirs(layer)?.iter().map(|path| path.display().to_string()).collect();
         layers.push(json!({
             "DiffID": diff_id.to_string(), "Size": meta.size, "Files": meta.files,
             "Created": timestamp(meta.created_ms), "Directories": directories,

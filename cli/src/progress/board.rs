@@ -4,6 +4,7 @@
 //! image). Both are numbered in the order in which they first appear.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
@@ -77,7 +78,7 @@ pub(super) struct Counter {
 /// Something that happened to a task.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    Started,
+    Started { at: SystemTime },
     Cached,
     Missed(MissReason),
     Output { stream: LogStream, data: Vec<u8> },
@@ -227,7 +228,11 @@ impl Board {
                 task.missed = Some(reason.clone());
                 return Some(lines);
             }
-            Change::Started | Change::Output { .. } | Change::Counted { .. } => {
+            Change::Started { at } => {
+                task.phase = Phase::Running;
+                task.started.get_or_insert(*at);
+            }
+            Change::Output { .. } | Change::Counted { .. } => {
                 task.phase = Phase::Running;
                 task.started.get_or_insert(now);
             }
@@ -247,7 +252,14 @@ impl Board {
                 task.splitter.push(*stream, data, at, self.styles, &mut lines);
             }
             Change::Counted { label, unit, current, total, ended } => {
-                task.count(label, unit, *current, *total, ended.then_some(now), now);
+                task.count(Counter {
+                    label: visible_text(label),
+                    unit: unit.clone(),
+                    current: *current,
+                    total: *total,
+                    started: now,
+                    ended: ended.then_some(now),
+                });
             }
             _ => {}
         }
@@ -278,17 +290,26 @@ impl Board {
         Some(lines)
     }
 
-    /// How many tasks are over, and how many there are.
-    pub(super) fn progress(&self) -> (usize, usize) {
-        let mut over = 0;
-        let mut all = 0;
-        for task in &self.tasks {
-            if task.number.is_some() || task.planned && !task.hidden {
-                all += 1;
-                over += usize::from(task.number.is_some() && task.ended());
-            }
-        }
-        (over, all)
+    /// How many tasks are over, how many appeared, and how many there will be.
+    pub(super) fn progress(&self) -> [usize; 3] {
+        let count = |wanted: fn(&Task) -> bool| self.tasks.iter().filter(|task| wanted(task)).count();
+        [
+            count(|task| task.number.is_some() && task.ended()),
+            count(|task| task.number.is_some()),
+            count(|task| task.number.is_some() || task.planned && !task.hidden),
+        ]
+    }
+
+    /// Nothing failed, was stopped or still runs.
+    pub(super) fn settled(&self) -> bool {
+        self.tasks.iter().all(|task| matches!(task.phase, Phase::Waiting | Phase::Cached | Phase::Completed { .. }))
+    }
+
+    /// How many vertices of the plan were never heard of.
+    pub(super) fn untouched(&self) -> usize {
+        let untouched =
+            |task: &&Task| task.vertex.is_some() && task.planned && !task.hidden && task.phase == Phase::Waiting;
+        self.tasks.iter().filter(untouched).count()
     }
 }
 
@@ -299,21 +320,11 @@ impl Task {
         took
     }
 
-    fn count(
-        &mut self,
-        label: &str,
-        unit: &Cow<'static, str>,
-        current: u64,
-        total: Option<u64>,
-        ended: Option<SystemTime>,
-        now: SystemTime,
-    ) {
-        let label = visible_text(label);
-        let position = self.counters.iter().position(|counter| counter.label == label && counter.ended.is_none());
-        let started = position.map_or(now, |position| self.counters[position].started);
-        let counter = Counter { label, unit: unit.clone(), current, total, started, ended };
-        match position {
-            Some(position) => self.counters[position] = counter,
+    /// The counter of that label that is still open counts on; otherwise a new one begins.
+    fn count(&mut self, counter: Counter) {
+        let open = |known: &&mut Counter| known.label == counter.label && known.ended.is_none();
+        match self.counters.iter_mut().find(open) {
+            Some(known) => *known = Counter { started: known.started, ..counter },
             None => self.counters.push(counter),
         }
     }
@@ -325,5 +336,8 @@ pub(super) fn since(start: SystemTime, end: SystemTime) -> Duration {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -52,6 +52,20 @@ pub(crate) fn visible_text(text: &str) -> String {
     visible(text.as_bytes(), Styles::Strip)
 }
 
+/// The name of a file: what can't be seen is escaped and not left out, as it is a part of the name.
+pub(super) fn visible_name(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_control() || is_reordering(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Marks that make the text around them appear in another order, or on another line.
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
 struct Scanner<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
@@ -74,7 +88,9 @@ impl Scanner<'_> {
                 '\t' => self.out.push('\t'),
                 '\n' | '\r' => self.out.push(' '),
                 c if c.is_control() => {}
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => self.out.push('\u{fffd}'),
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => {
+                    self.out.push('\u{fffd}');
+                }
                 c => self.out.push(c),
             }
         }
@@ -222,6 +238,11 @@ mod tests {
             assert_eq!(visible(line.as_bytes(), Styles::Keep), kept, "{name}");
         }
         assert_eq!(visible_text("\x1b[31mred\x1b[0m"), "red");
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        assert_eq!(visible_name("größe/a\x1b]0;b\x07\n\u{202e}c"), r"größe/a\u{1b}]0;b\u{7}\n\u{202e}c");
     }
 
     #[test]

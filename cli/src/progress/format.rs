@@ -108,7 +108,8 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
-        for (millis, text) in [(0, "0.000"), (9_999, "9.999"), (10_000, "10.00"), (99_990, "99.99"), (100_000, "100.0")] {
+        for (millis, text) in [(0, "0.000"), (9_999, "9.999"), (10_000, "10.00"), (99_990, "99.99"), (100_000, "100.0")]
+        {
             assert_eq!(offset(Duration::from_millis(millis)), text);
         }
         for (unit, current, total, text) in [

@@ -18,7 +18,7 @@
 
 mod board;
 mod colour;
-mod control;
+pub(crate) mod control;
 mod explain;
 mod failure;
 mod format;
@@ -44,15 +44,14 @@ use std::time::{Duration, SystemTime};
 
 use builder_solver::{Event, Graph, VertexId};
 
-pub(crate) use self::control::visible_text;
-pub(crate) use self::explain::Explained;
 pub(crate) use self::failure::{Dockerfile, FailedStep};
-pub(crate) use self::options::{Mode, Options, UnknownMode};
-pub(crate) use self::step::{Part, Step};
-pub(crate) use self::warning::{Warning, summary as warning_summary};
+pub(crate) use self::options::{Mode, Options};
+pub(crate) use self::step::Step;
+pub(crate) use self::warning::Warning;
 
 use self::board::{Board, Change, TaskId};
 use self::control::Styles;
+use self::explain::Explained;
 use self::renderer::Renderer;
 
 /// How often the clock of a live view ticks.
@@ -84,12 +83,24 @@ struct Display {
 pub(crate) struct Outcome {
     /// The steps that failed, in the order in which they appeared.
     pub(crate) failed: Vec<FailedStep>,
-    /// Every vertex that appeared, and why it ran.
-    pub(crate) explained: Vec<Explained>,
-    /// How many vertices of the plan nobody had to look at, because a later one was cached.
-    pub(crate) untouched: usize,
     /// In the order in which they came up.
     pub(crate) warnings: Vec<Warning>,
+    /// Every vertex that appeared, and why it ran.
+    explained: Vec<Explained>,
+    /// How many vertices of the plan nobody had to look at, because a later one was cached.
+    untouched: usize,
+}
+
+impl Outcome {
+    /// The table of `--explain`, for a terminal of `width` columns or for any reader.
+    pub(crate) fn explain(&self, width: Option<usize>) -> String {
+        explain::table(&self.explained, self.untouched, width)
+    }
+
+    /// The list of warnings; empty when there are none.
+    pub(crate) fn warning_summary(&self) -> String {
+        warning::summary(&self.warnings)
+    }
 }
 
 /// The events of one solve that are still being read.
@@ -131,8 +142,7 @@ impl Progress {
         ticking: Option<mpsc::Sender<()>>,
     ) -> Self {
         let styles = if options.colour { Styles::Keep } else { Styles::Strip };
-        let display =
-            Display { board: Board::new(styles, clock()), renderer, warnings: Vec::new(), finished: false };
+        let display = Display { board: Board::new(styles, clock()), renderer, warnings: Vec::new(), finished: false };
         Self { shared: Arc::new(Shared { display: Mutex::new(display), clock, mode: options.mode, _ticking: ticking }) }
     }
 
@@ -144,14 +154,7 @@ impl Progress {
         plan: &[VertexId],
         mut events: tokio::sync::mpsc::Receiver<Event>,
     ) -> io::Result<Attached> {
-        let tasks = {
-            let now = (self.shared.clock)();
-            let mut guard = self.lock();
-            let display = &mut *guard;
-            let tasks = display.board.add_graph(graph, plan);
-            display.renderer.planned(&display.board, &tasks, now);
-            tasks
-        };
+        let tasks = self.plan(graph, plan);
         let progress = self.clone();
         let reader = thread::Builder::new().name("progress events".to_owned()).spawn(move || {
             while let Some(event) = events.blocking_recv() {
@@ -164,7 +167,8 @@ impl Progress {
     /// Begins work that is no vertex: `[internal] load build definition from Dockerfile`.
     pub(crate) fn step(&self, name: &str) -> Step {
         let task = self.lock().board.add_step(name);
-        Step::start(self.clone(), task)
+        self.change(task, &Change::Started { at: (self.shared.clock)() });
+        Step::new(self.clone(), task)
     }
 
     /// Notes a warning. It is listed at the end.
@@ -186,17 +190,23 @@ impl Progress {
         Outcome {
             failed: board.tasks().filter_map(|(_, task)| FailedStep::of(task, self.shared.mode)).collect(),
             explained: board.tasks().filter_map(|(_, task)| Explained::of(task, now)).collect(),
-            untouched: board
-                .tasks()
-                .filter(|(_, task)| task.vertex.is_some() && task.planned && !task.hidden && task.number.is_none())
-                .count(),
+            untouched: if board.settled() { board.untouched() } else { 0 },
             warnings: std::mem::take(&mut guard.warnings),
         }
     }
 
+    fn plan(&self, graph: &Graph, plan: &[VertexId]) -> Vec<TaskId> {
+        let now = (self.shared.clock)();
+        let mut guard = self.lock();
+        let display = &mut *guard;
+        let tasks = display.board.add_graph(graph, plan);
+        display.renderer.planned(&display.board, &tasks, now);
+        tasks
+    }
+
     fn event(&self, tasks: &[TaskId], event: Event) {
         let (vertex, change) = match event {
-            Event::Started { vertex, .. } => (vertex, Change::Started),
+            Event::Started { vertex, at } => (vertex, Change::Started { at }),
             Event::Cached { vertex } => (vertex, Change::Cached),
             Event::Missed { vertex, reason } => (vertex, Change::Missed(reason)),
             Event::Log { vertex, stream, data } => (vertex, Change::Output { stream, data }),
@@ -209,11 +219,11 @@ impl Progress {
             Event::Cancelled { vertex } => (vertex, Change::Cancelled),
         };
         if let Some(&task) = tasks.get(vertex.index()) {
-            self.change(task, change);
+            self.change(task, &change);
         }
     }
 
-    fn change(&self, task: TaskId, change: Change) {
+    fn change(&self, task: TaskId, change: &Change) {
         let now = (self.shared.clock)();
         let mut display = self.lock();
         if display.finished {
@@ -221,9 +231,9 @@ impl Progress {
         }
         let begins = matches!(change, Change::Output { .. } | Change::Counted { .. });
         if begins && display.board.task(task).started.is_none() {
-            display.apply(task, &Change::Started, now);
+            display.apply(task, &Change::Started { at: now }, now);
         }
-        display.apply(task, &change, now);
+        display.apply(task, change, now);
     }
 
     fn tick(&self) {

@@ -43,9 +43,10 @@ pub(super) struct Plain<W> {
     /// When that task last said something.
     spoke: SystemTime,
     waiting: HashMap<TaskId, Waiting>,
-    /// The waiting tasks in the order in which they came, with the number that tells which entries are outdated.
-    queue: VecDeque<(u64, TaskId)>,
-    queued: u64,
+    /// Who waits with something to say, and who with nothing but a name; in the order in which they came.
+    talkers: Queue,
+    silent: Queue,
+    places: u64,
     counted: HashMap<(TaskId, usize), Shown>,
     any: bool,
 }
@@ -54,8 +55,11 @@ pub(super) struct Plain<W> {
 struct Waiting {
     text: String,
     since: SystemTime,
+    /// An entry of a queue with another number is outdated.
     place: u64,
 }
+
+type Queue = VecDeque<(u64, TaskId)>;
 
 /// When a counter was last printed, and whether that was for the last time.
 #[derive(Debug)]
@@ -73,8 +77,9 @@ impl<W: Write + Send> Plain<W> {
             current: None,
             spoke: now,
             waiting: HashMap::new(),
-            queue: VecDeque::new(),
-            queued: 0,
+            talkers: VecDeque::new(),
+            silent: VecDeque::new(),
+            places: 0,
             counted: HashMap::new(),
             any: false,
         }
@@ -84,22 +89,29 @@ impl<W: Write + Send> Plain<W> {
     fn say(&mut self, board: &Board, id: TaskId, text: &str, ended: bool, now: SystemTime) {
         if ended || self.current.is_none_or(|current| current == id) {
             self.speak(board, id, text, now);
-        } else if let Some(waiting) = self.waiting.get_mut(&id) {
-            if waiting.text.is_empty() {
-                waiting.since = now;
-            }
-            waiting.text.push_str(text);
-        } else {
-            self.queued += 1;
-            self.queue.push_back((self.queued, id));
-            self.waiting.insert(id, Waiting { text: text.to_owned(), since: now, place: self.queued });
+        } else if self.wait(id, text, now) >= FULL {
+            self.speak(board, id, "", now);
         }
         if ended {
             self.current = None;
-            if let Some(next) = self.next(true).or_else(|| self.next(false)) {
+            if let Some((next, _)) = self.next() {
                 self.speak(board, next, "", now);
             }
         }
+    }
+
+    /// Returns how much the task has to say by now.
+    fn wait(&mut self, id: TaskId, text: &str, now: SystemTime) -> usize {
+        let known = self.waiting.get(&id).map(|waiting| waiting.text.is_empty());
+        if known.is_none() || known == Some(true) && !text.is_empty() {
+            self.places += 1;
+            let queue = if text.is_empty() { &mut self.silent } else { &mut self.talkers };
+            queue.push_back((self.places, id));
+            self.waiting.insert(id, Waiting { text: text.to_owned(), since: now, place: self.places });
+        } else if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.text.push_str(text);
+        }
+        self.waiting.get(&id).map_or(0, |waiting| waiting.text.len())
     }
 
     fn speak(&mut self, board: &Board, id: TaskId, text: &str, now: SystemTime) {
@@ -132,39 +144,24 @@ impl<W: Write + Send> Plain<W> {
         task.name.clone()
     }
 
-    /// Who has waited longest, among those who have something to say or among all.
-    fn next(&mut self, with_text: bool) -> Option<TaskId> {
-        while let Some((place, id)) = self.queue.front()
-            && self.waiting.get(id).is_none_or(|waiting| waiting.place != *place)
-        {
-            self.queue.pop_front();
-        }
-        self.queue.iter().map(|(_, id)| *id).find(|id| {
-            self.waiting.get(id).is_some_and(|waiting| !with_text || !waiting.text.is_empty())
-        })
+    /// Who has waited longest, and since when. Those with something to say come before all others.
+    fn next(&mut self) -> Option<(TaskId, SystemTime)> {
+        self.talker().or_else(|| first(&mut self.silent, &self.waiting))
+    }
+
+    fn talker(&mut self) -> Option<(TaskId, SystemTime)> {
+        first(&mut self.talkers, &self.waiting)
     }
 
     /// Lets somebody else speak if it is time.
     fn take_turns(&mut self, board: &Board, now: SystemTime) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let silent = since(self.spoke, now) >= SILENCE;
-        let impatient = |waiting: &Waiting| {
-            since(waiting.since, now) >= PATIENCE
-                || waiting.text.len() >= FULL
-                || silent && !waiting.text.is_empty()
-                || self.current.is_none()
+        let silence = since(self.spoke, now);
+        let turn = match (self.talker(), first(&mut self.silent, &self.waiting)) {
+            (Some((id, waits)), _) if silence >= SILENCE || since(waits, now) >= PATIENCE => id,
+            (_, Some((id, waits))) if since(waits, now) >= PATIENCE => id,
+            _ => return,
         };
-        let turn = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| impatient(waiting))
-            .min_by_key(|(_, waiting)| (waiting.since, waiting.place))
-            .map(|(id, _)| *id);
-        if let Some(id) = turn {
-            self.speak(board, id, "", now);
-        }
+        self.speak(board, turn, "", now);
     }
 
     /// Counters are printed every few seconds, and when they end.
@@ -174,13 +171,12 @@ impl<W: Write + Send> Plain<W> {
             let shown = self.counted.get(&(id, position));
             let due = match (counter.ended, shown) {
                 (_, Some(Shown { ended: true, .. })) => false,
-                (Some(_), Some(_)) => true,
                 (None, Some(shown)) => since(shown.at, now) >= COUNTER_INTERVAL,
                 // A counter without a name is worth a line only when it takes a while.
                 (ended, None) if counter.label.is_empty() => {
                     ended.is_none() && since(counter.started, now) >= COUNTER_INTERVAL
                 }
-                (_, None) => true,
+                (Some(_), Some(_)) | (_, None) => true,
             };
             if due {
                 self.counted.insert((id, position), Shown { at: now, ended: counter.ended.is_some() });
@@ -205,8 +201,8 @@ impl<W: Write + Send> Renderer for Plain<W> {
             self.counters(id, task, now, &mut text);
         }
         match &task.phase {
-            Phase::Waiting => return,
-            Phase::Running if text.is_empty() && !matches!(change, Change::Started) => {}
+            Phase::Waiting => {}
+            Phase::Running if text.is_empty() && !matches!(change, Change::Started { .. }) => {}
             Phase::Running => self.say(board, id, &text, false, now),
             ended => {
                 let _ = match ended {
@@ -218,7 +214,6 @@ impl<W: Write + Send> Renderer for Plain<W> {
                 self.say(board, id, &text, true, now);
             }
         }
-        self.take_turns(board, now);
     }
 
     fn tick(&mut self, board: &Board, now: SystemTime) {
@@ -226,8 +221,19 @@ impl<W: Write + Send> Renderer for Plain<W> {
     }
 
     fn finish(&mut self, board: &Board, now: SystemTime) {
-        while let Some(id) = self.next(true) {
+        while let Some((id, _)) = self.talker() {
             self.speak(board, id, "", now);
         }
     }
+}
+
+/// The first entry of a queue that is not outdated.
+fn first(queue: &mut Queue, waiting: &HashMap<TaskId, Waiting>) -> Option<(TaskId, SystemTime)> {
+    while let Some(&(place, id)) = queue.front() {
+        match waiting.get(&id) {
+            Some(waiting) if waiting.place == place => return Some((id, waiting.since)),
+            _ => queue.pop_front(),
+        };
+    }
+    None
 }

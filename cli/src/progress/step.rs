@@ -25,8 +25,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl Step {
-    pub(super) fn start(progress: Progress, task: TaskId) -> Self {
-        progress.change(task, Change::Started);
+    pub(super) fn new(progress: Progress, task: TaskId) -> Self {
         Self { progress, task }
     }
 
@@ -45,29 +44,29 @@ impl Step {
 
     /// Shows output.
     pub(crate) fn write(&self, stream: LogStream, data: impl Into<Vec<u8>>) {
-        self.progress.change(self.task, Change::Output { stream, data: data.into() });
+        self.progress.change(self.task, &Change::Output { stream, data: data.into() });
     }
 
     /// The step succeeded.
     pub(crate) fn done(self) {
-        self.progress.change(self.task, Change::Completed { took: None });
+        self.progress.change(self.task, &Change::Completed { took: None });
     }
 
     /// There was nothing to do.
     pub(crate) fn cached(self) {
-        self.progress.change(self.task, Change::Cached);
+        self.progress.change(self.task, &Change::Cached);
     }
 
     /// The step failed.
     pub(crate) fn failed(self, message: impl Into<String>) {
-        self.progress.change(self.task, Change::Failed { message: message.into(), took: None });
+        self.progress.change(self.task, &Change::Failed { message: message.into(), took: None });
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
         // Says nothing new when the step ended in another way.
-        self.progress.change(self.task, Change::Cancelled);
+        self.progress.change(self.task, &Change::Cancelled);
     }
 }
 
@@ -86,7 +85,7 @@ impl Part<'_> {
             total: self.total,
             ended,
         };
-        self.step.progress.change(self.step.task, change);
+        self.step.progress.change(self.step.task, &change);
     }
 }
 

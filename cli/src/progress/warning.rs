@@ -35,7 +35,7 @@ impl Warning {
 }
 
 /// The list of all warnings, or nothing.
-pub(crate) fn summary(warnings: &[Warning]) -> String {
+pub(super) fn summary(warnings: &[Warning]) -> String {
     let mut text = match warnings.len() {
         0 => return String::new(),
         1 => "\n 1 warning found:\n".to_owned(),

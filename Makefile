@@ -1,0 +1,111 @@
+# `make demo` shows what builder does; `make test` checks that it does. Both work on a fresh clone on Debian or Ubuntu.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+BUILDER := $(TARGET)/release/builder
+SUITE   := bookworm
+
+# Namespaces, overlay mounts and debootstrap need root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What the build, the tests and the demo use from the distribution:
+#   the C compiler that the crates with C inside need (SQLite, zstd, libdeflate, liblzma, ring), and certificates
+PACKAGES := gcc libc6-dev ca-certificates
+#   what base images are made of and with
+PACKAGES += busybox-static debootstrap debian-archive-keyring
+#   other readers and writers of images, which must agree with ours
+PACKAGES += skopeo umoci podman buildah
+#   runtimes that must run what we write
+PACKAGES += runc crun
+#   compressors, as `ADD` and `load` meet their output
+PACKAGES += gzip bzip2 xz-utils zstd
+#   extended attributes and file capabilities; ACLs
+PACKAGES += attr acl libcap2-bin
+#   looking at JSON
+PACKAGES += jq
+
+# What `make bench` compares with besides: Docker, and `time` for peak memory.
+BENCH_PACKAGES := docker.io time
+
+.PHONY: build
+build: cargo ## builds target/release/builder
+	cargo build --release --locked
+
+.PHONY: test
+test: deps cargo ## formatting, lints and all tests, the tests as root
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@mkdir -p $(TARGET); status=0; \
+	$(AS_ROOT) cargo test --workspace --locked --no-fail-fast 2>&1 | tee $(TARGET)/test.log || status=$$?; \
+	awk '/^test result: /{ passed += $$4; failed += $$6; skipped += $$8 } \
+	     END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
+	exit $$status
+
+# Tests of namespaces run as root; the compiler does not.
+AS_ROOT = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='sudo --preserve-env')
+
+.PHONY: demo
+demo: deps build base-tars ## builds, runs, changes and exports a real program, with explanations
+	$(SUDO) testdata/demo/run.sh $(BUILDER) $(TARGET)
+
+.PHONY: base
+base: build base-tars ## imports the base images busybox and debian:bookworm into the store
+	$(SUDO) $(BUILDER) import $(TARGET)/base/busybox.tar busybox --change 'CMD ["sh"]'
+	$(SUDO) $(BUILDER) import $(TARGET)/base/debian-$(SUITE).tar debian:$(SUITE) --change 'CMD ["bash"]'
+
+.PHONY: base-tars
+base-tars: $(TARGET)/base/busybox.tar $(TARGET)/base/debian-$(SUITE).tar
+
+$(TARGET)/base/busybox.tar: testdata/base/busybox.sh | deps
+	testdata/base/busybox.sh $@
+
+$(TARGET)/base/debian-$(SUITE).tar: testdata/base/debian.sh | deps
+	@mkdir -p $(@D)
+	@echo 'making a Debian base image with debootstrap; this takes a minute, once'
+	$(SUDO) testdata/base/debian.sh $@ $(SUITE)
+
+.PHONY: bench
+bench: deps build ## compares with Docker and buildah; BENCH='--write' puts the table into docs/BENCHMARKS.md
+	$(SUDO) bench/run --builder $(BUILDER) $(BENCH)
+
+.PHONY: bench-deps
+bench-deps: PACKAGES := $(BENCH_PACKAGES)
+bench-deps: deps ## installs the peers that `make bench` compares with
+
+.PHONY: fmt
+fmt: cargo ## formats the sources
+	cargo fmt --all
+
+.PHONY: clippy
+clippy: cargo ## lints, as `make test` does
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deps
+deps: ## installs the Debian packages that are missing
+	@if ! command -v apt-get >/dev/null; then \
+	    echo 'no apt-get here: what the tests and the demo use has to be installed by hand: $(PACKAGES)' >&2; exit 0; \
+	fi; \
+	missing=(); \
+	for package in $(PACKAGES); do \
+	    [[ $$(dpkg-query --show --showformat='$${db:Status-Status}' "$$package" 2>/dev/null) == installed ]] || missing+=("$$package"); \
+	done; \
+	if (( $${#missing[@]} )); then \
+	    echo "installing $${missing[*]}"; \
+	    $(SUDO) apt-get update --quiet; \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends "$${missing[@]}"; \
+	fi
+
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { \
+	    echo 'cargo is missing. Install Rust 1.95 or newer with rustup: see https://www.rust-lang.org/tools/install' >&2; exit 1; }
+
+.PHONY: help
+help: ## shows this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | column --table --separator '|'

@@ -1,0 +1,175 @@
+//! What survives a power cut.
+//!
+//! A row carries the boot in which it was written until [`Store::sync`] has brought it, and the files behind it, to
+//! the disk. The first open after a reboot drops rows that still carry another boot: their files may be empty or
+//! half there. The order is what makes it safe:
+//!
+//! 1. note the newest row of each table;
+//! 2. `syncfs`: everything that these rows speak of was written before they were;
+//! 3. clear the mark of rows up to the noted ones, in a transaction that is on the disk when it returns.
+//!
+//! A flush that fails is final: the kernel forgets what it could not write and the next flush succeeds without it
+//! (see "Can Applications Recover from fsync Failures?", ATC 2020). So these rows are marked as lost, and go with the
+//! next open.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::blob::{blob_path, remove_file};
+use crate::error::{At, Error, Result};
+use crate::id::{BlobDigest, LayerId};
+use crate::layer::{decode_chain, id_of, layer_directory};
+use crate::prune;
+use crate::schema::BOOT_TABLES;
+use crate::store::{Commit, Store};
+use crate::trash;
+
+/// Stands for a boot that never comes back.
+const LOST: &str = "lost";
+
+/// The id of the machine's boot.
+pub(crate) fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).at("read", path)?.trim().to_owned())
+}
+
+impl Store {
+    /// Whether anything was written that a power cut could take away.
+    pub fn unsynced(&self) -> Result<bool> {
+        Ok(self.newest_unsynced()?.iter().any(|newest| *newest > 0))
+    }
+
+    /// Flushes the store to the disk, and marks what it holds durable. Does nothing when everything is.
+    pub fn sync(&self) -> Result<()> {
+        let newest = self.newest_unsynced()?;
+        if newest.iter().all(|newest| *newest == 0) {
+            return Ok(());
+        }
+        let flushed = File::open(self.root()).and_then(|root| Ok(rustix::fs::syncfs(root)?));
+        if let Err(error) = flushed {
+            self.write(Commit::Lazy, |db| mark_lost(db, &newest))?;
+            return Err(Error::io("flush", self.root(), error));
+        }
+        self.write(Commit::Durable, |db| {
+            for (table, newest) in BOOT_TABLES.iter().zip(newest) {
+                let sql = format!("UPDATE {table} SET boot = NULL WHERE boot IS NOT NULL AND boot <> ? AND seq <= ?");
+                db.prepare_cached(&sql)?.execute(params![LOST, newest])?;
+            }
+            db.prepare_cached(
+                "UPDATE names SET durable = image
+                 WHERE durable IS NOT image AND image IN (SELECT id FROM images WHERE boot IS NULL)",
+            )?
+            .execute([])?;
+            Ok(())
+        })?;
+        self.fold_log();
+        Ok(())
+    }
+
+    /// For each table the number of the newest row that is not durable, or 0.
+    fn newest_unsynced(&self) -> Result<[i64; 4]> {
+        self.read(|db| {
+            // Left alone, the planner walks the whole table backwards for a row with a boot.
+            let newest = |table: &str| {
+                format!("(SELECT ifnull(max(seq), 0) FROM {table} INDEXED BY {table}_unsynced WHERE boot IS NOT NULL)")
+            };
+            let mut select = db.prepare_cached(&format!("SELECT {}", BOOT_TABLES.map(newest).join(", ")))?;
+            Ok(select.query_row([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?)
+        })
+    }
+}
+
+/// A flush failed: what it should have covered goes with the next open.
+fn mark_lost(db: &Transaction<'_>, newest: &[i64; 4]) -> Result<()> {
+    for (table, newest) in BOOT_TABLES.iter().zip(newest) {
+        let sql = format!("UPDATE {table} SET boot = ? WHERE boot IS NOT NULL AND seq <= ?");
+        db.execute(&sql, params![LOST, newest])?;
+    }
+    set_boot(db, LOST)
+}
+
+/// The first open after a reboot drops what is not durable. One indexed read on any other.
+pub(crate) fn drop_lost(store: &Store) -> Result<()> {
+    let same = |db: &Connection| same_boot(db, &store.inner.boot);
+    if store.read(same)? {
+        return Ok(());
+    }
+    {
+        let _alone = store.alone(true)?;
+        if store.read(same)? {
+            return Ok(());
+        }
+        let lost = store.write(Commit::Durable, |db| {
+            let lost = drop_rows(db, &store.inner.boot)?;
+            set_boot(db, &store.inner.boot)?;
+            Ok(lost)
+        })?;
+        for layer in lost.layers {
+            trash::discard(store.root(), &layer_directory(store.root(), layer))?;
+        }
+        for blob in lost.blobs {
+            remove_file(&blob_path(store.root(), &blob))?;
+        }
+        prune::sweep_orphans(store)?;
+    }
+    store.write_index()
+}
+
+fn same_boot(db: &Connection, boot: &str) -> Result<bool> {
+    let mut select = db.prepare_cached("SELECT value FROM meta WHERE key = 'boot_id'")?;
+    let stored: Option<String> = select.query_row([], |row| row.get(0)).optional()?;
+    Ok(stored.is_some_and(|stored| stored == boot))
+}
+
+fn set_boot(db: &Connection, boot: &str) -> Result<()> {
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot_id', ?)", [boot])?;
+    Ok(())
+}
+
+/// Files that nobody vouches for any more.
+struct Lost {
+    layers: Vec<LayerId>,
+    blobs: Vec<BlobDigest>,
+}
+
+fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
+    let mut select = db.prepare("SELECT id FROM layers WHERE boot <> ?")?;
+    let layers = select.query_map([boot], |row| Ok(id_of(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
+    let mut select = db.prepare("SELECT digest FROM blobs WHERE boot <> ?")?;
+    let blobs =
+        select.query_map([boot], |row| Ok(BlobDigest::from_bytes(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
+    for table in ["layers", "blobs", "images"] {
+        db.execute(&format!("DELETE FROM {table} WHERE boot <> ?"), [boot])?;
+    }
+    // Their components still explain what changes next.
+    db.execute("UPDATE records SET output = NULL, boot = NULL WHERE boot <> ?", [boot])?;
+    drop_incomplete(db)?;
+    db.execute_batch(
+        "UPDATE names SET image = durable WHERE image NOT IN (SELECT id FROM images) AND durable IS NOT NULL;
+         DELETE FROM names WHERE image NOT IN (SELECT id FROM images);",
+    )?;
+    Ok(Lost { layers, blobs })
+}
+
+/// What was written after a flush had failed may be on the disk and build on layers that are not.
+fn drop_incomplete(db: &Transaction<'_>) -> Result<()> {
+    while db.execute("DELETE FROM layers WHERE base IS NOT NULL AND base NOT IN (SELECT id FROM layers)", [])? > 0 {}
+    let mut select = db.prepare("SELECT id FROM layers")?;
+    let there = select.query_map([], |row| Ok(id_of(row.get(0)?)))?.collect::<rusqlite::Result<HashSet<_>>>()?;
+    for (list, drop) in [
+        ("SELECT seq, output FROM records WHERE output IS NOT NULL", "UPDATE records SET output = NULL WHERE seq = ?"),
+        ("SELECT seq, layers FROM images", "DELETE FROM images WHERE seq = ?"),
+    ] {
+        let mut select = db.prepare(list)?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let chain = decode_chain(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
+            if chain.layers.iter().any(|layer| !there.contains(layer)) {
+                db.execute(drop, [row.get::<_, i64>(0)?])?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Locks between processes: `flock` on files of the store. The kernel lets go of them when their holder dies, so
+//! there are no stale ones.
+//!
+//! A key's lock file is removed by the holder when it lets go. Whoever waited on the removed file gets a lock that
+//! keeps nobody out, sees that the file has no name any more, and tries again.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
+
+use builder_solver::CacheKey;
+use rustix::fs::FlockOperation;
+
+use crate::error::{At, Error, Result};
+use crate::store::{Store, locked};
+
+/// Holds a key until it is dropped.
+#[derive(Debug)]
+pub struct KeyLock {
+    _file: LockFile,
+}
+
+/// While one exists, nothing is deleted from the store. Clones count as one each.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    file: Arc<File>,
+}
+
+/// A lock file of its own that goes away with its holder.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _file: File,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // While the lock is still held, so that nobody can have it under this name yet.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+impl LockFile {
+    /// Takes the lock at `path`; `None` when somebody has it and `wait` is not set.
+    pub(crate) fn take(path: &Path, wait: bool) -> Result<Option<Self>> {
+        loop {
+            let file = open(path)?;
+            if !flock(&file, path, false, wait)? {
+                return Ok(None);
+            }
+            if has_name(&file, path)? {
+                return Ok(Some(Self { path: path.to_owned(), _file: file }));
+            }
+        }
+    }
+
+    /// Takes the lock at `path` if the file is there and nobody holds it: its holder died.
+    pub(crate) fn take_over(path: &Path) -> Result<Option<Self>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", path, error)),
+        };
+        if flock(&file, path, false, false)? && has_name(&file, path)? {
+            Ok(Some(Self { path: path.to_owned(), _file: file }))
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl Store {
+    /// Waits until no other builder works on `key`. The kernel lets go of it when the process dies.
+    pub fn lock_key(&self, key: &CacheKey) -> Result<KeyLock> {
+        loop {
+            if let Some(lock) = LockFile::take(&self.key_path(key), true)? {
+                return Ok(KeyLock { _file: lock });
+            }
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_lock_key(&self, key: &CacheKey) -> Result<Option<KeyLock>> {
+        Ok(LockFile::take(&self.key_path(key), false)?.map(|file| KeyLock { _file: file }))
+    }
+
+    fn key_path(&self, key: &CacheKey) -> PathBuf {
+        self.root().join("locks").join(key.to_string())
+    }
+
+    /// Keeps everybody from deleting from the store. Waits for a prune that is running.
+    ///
+    /// A builder takes one before it looks anything up. The first write takes one, too, and keeps it until the store
+    /// is closed or this process prunes.
+    pub fn lease(&self) -> Result<Lease> {
+        let mut held = locked(&self.inner.lease);
+        if let Some(lease) = &*held {
+            return Ok(lease.clone());
+        }
+        let path = self.root().join("gc.lock");
+        let file = open(&path)?;
+        flock(&file, &path, true, true)?;
+        let lease = Lease { file: Arc::new(file) };
+        *held = Some(lease.clone());
+        Ok(lease)
+    }
+
+    /// Has the store for itself, to delete from it.
+    pub(crate) fn alone(&self, wait: bool) -> Result<Alone<'_>> {
+        let mut held = locked(&self.inner.lease);
+        if let Some(lease) = held.take_if(|lease| Arc::strong_count(&lease.file) > 1) {
+            *held = Some(lease);
+            return Err(Error::InUse { path: self.root().to_owned() });
+        }
+        *held = None;
+        let file = exclusive(self.root(), wait)?;
+        Ok(Alone { _file: file, _held: held })
+    }
+}
+
+/// Nobody else uses the store, not even another thread of this process.
+#[derive(Debug)]
+pub(crate) struct Alone<'a> {
+    _file: File,
+    _held: MutexGuard<'a, Option<Lease>>,
+}
+
+/// The gc lock of the store at `root`, exclusively.
+pub(crate) fn exclusive(root: &Path, wait: bool) -> Result<File> {
+    let path = root.join("gc.lock");
+    let file = open(&path)?;
+    if flock(&file, &path, false, wait)? { Ok(file) } else { Err(Error::InUse { path: root.to_owned() }) }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at("open", path)
+}
+
+fn flock(file: &File, path: &Path, shared: bool, wait: bool) -> Result<bool> {
+    let operation = match (shared, wait) {
+        (true, true) => FlockOperation::LockShared,
+        (true, false) => FlockOperation::NonBlockingLockShared,
+        (false, true) => FlockOperation::LockExclusive,
+        (false, false) => FlockOperation::NonBlockingLockExclusive,
+    };
+    loop {
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(Error::io("lock", path, error)),
+        }
+    }
+}
+
+fn has_name(file: &File, path: &Path) -> Result<bool> {
+    Ok(file.metadata().at("look at", path)?.nlink() > 0)
+}

@@ -1,0 +1,121 @@
+//! The tables, and how older stores become newer ones.
+//!
+//! * Digests and keys are blobs of 32 bytes; layer ids are integers; a chain of layers is a blob of eight bytes (big
+//!   endian) a layer, bottom first.
+//! * `seq` numbers rows in the order of their writing and is never used twice, so that a sync knows which rows it
+//!   covered and "newest" does not depend on a clock.
+//! * `boot` is the boot in which a row was written, and NULL once the row and the files behind it are on the disk.
+//! * A record with `output` NULL is evicted: kept to explain misses.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::error::{Error, Result};
+
+/// Step `n` leads from format `n` to format `n + 1`. Never change one that was released; add another.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE layers (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id INTEGER NOT NULL UNIQUE,
+        base INTEGER,
+        content BLOB,
+        diff_id BLOB,
+        tar_size INTEGER,
+        chain_id TEXT,
+        source_blob BLOB,
+        size INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        empty INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX layers_chain_id ON layers (chain_id) WHERE chain_id IS NOT NULL;
+    CREATE INDEX layers_unsynced ON layers (boot) WHERE boot IS NOT NULL;
+
+    CREATE TABLE records (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        recipe BLOB NOT NULL UNIQUE,
+        content BLOB,
+        op BLOB NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        lineage TEXT NOT NULL,
+        components BLOB NOT NULL,
+        output BLOB,
+        cost_us INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        last_used_ms INTEGER NOT NULL,
+        hits INTEGER NOT NULL,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX records_content ON records (content) WHERE content IS NOT NULL AND output IS NOT NULL;
+    CREATE INDEX records_op ON records (op) WHERE output IS NOT NULL;
+    CREATE INDEX records_lineage ON records (lineage);
+    CREATE INDEX records_name ON records (name);
+    CREATE INDEX records_unsynced ON records (boot) WHERE boot IS NOT NULL;
+
+    CREATE TABLE trees (digest BLOB PRIMARY KEY, listing BLOB NOT NULL) STRICT;
+
+    CREATE TABLE blobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        digest BLOB NOT NULL UNIQUE,
+        size INTEGER NOT NULL,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX blobs_unsynced ON blobs (boot) WHERE boot IS NOT NULL;
+
+    CREATE TABLE layer_blobs (
+        diff_id BLOB NOT NULL,
+        compression TEXT NOT NULL,
+        blob BLOB NOT NULL,
+        PRIMARY KEY (diff_id, compression)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE images (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB NOT NULL UNIQUE,
+        layers BLOB NOT NULL,
+        diff_ids BLOB NOT NULL,
+        manifest BLOB,
+        manifest_type TEXT,
+        created_ms INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        target BLOB,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX images_unsynced ON images (boot) WHERE boot IS NOT NULL;
+
+    -- `durable` is what the name falls back to when a power cut takes the image away.
+    CREATE TABLE names (name TEXT PRIMARY KEY, image BLOB NOT NULL, durable BLOB) STRICT, WITHOUT ROWID;
+    CREATE INDEX names_image ON names (image);
+"];
+
+/// The format that this builder writes.
+pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// The tables whose rows carry the boot they were written in.
+pub(crate) const BOOT_TABLES: [&str; 4] = ["layers", "records", "blobs", "images"];
+
+/// The format of an open store; 0 is one without tables.
+pub(crate) fn version(connection: &Connection, root: &Path) -> Result<i64> {
+    let found: i64 = connection.prepare("PRAGMA user_version")?.query_row([], |row| row.get(0))?;
+    if !(0..=VERSION).contains(&found) {
+        return Err(Error::NewerStore { path: root.to_owned(), found, known: VERSION });
+    }
+    Ok(found)
+}
+
+/// Brings the tables to the format of this builder. The caller holds the gc lock alone.
+pub(crate) fn migrate(connection: &mut Connection, root: &Path) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)?;
+    let found = version(&transaction, root)?;
+    for step in &MIGRATIONS[found as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}

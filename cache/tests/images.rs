@@ -1,0 +1,154 @@
+//! Images and names.
+
+mod common;
+
+use std::fs;
+
+use builder_cache::{BlobDigest, DiffId, Error, NewImage};
+use common::{chain, image, layer, store};
+
+fn with_manifest(store: &builder_cache::Store, config: &str) -> NewImage {
+    let id = store.put_blob(config.as_bytes()).unwrap();
+    let manifest = store.put_blob(format!(r#"{{"config":{{"digest":"{id}"}},"layers":[]}}"#).as_bytes()).unwrap();
+    NewImage {
+        id,
+        snapshot: chain(&[layer(store, "x")]),
+        diff_ids: vec![DiffId::of(b"1"), DiffId::of(b"2")],
+        manifest: Some(manifest),
+        created_ms: 7,
+        size: 8,
+        target: Some(common::key("target")),
+    }
+}
+
+#[test]
+fn an_image_is_found_by_id_name_and_prefix() {
+    let (_root, store) = store();
+    let new = with_manifest(&store, "{}");
+    store.put_image(&new).unwrap();
+    assert_eq!(store.tag("docker.io/library/b:latest", &new.id).unwrap(), None);
+    assert_eq!(store.tag("docker.io/library/a:latest", &new.id).unwrap(), None);
+    let found = store.image(&new.id).unwrap().unwrap();
+    assert_eq!(found.names, ["docker.io/library/a:latest", "docker.io/library/b:latest"]);
+    assert_eq!((found.snapshot.clone(), found.diff_ids.clone()), (new.snapshot.clone(), new.diff_ids.clone()));
+    assert_eq!((found.manifest, found.created_ms, found.size, found.target), (new.manifest, 7, 8, new.target));
+    assert_eq!(store.image_by_name("docker.io/library/b:latest").unwrap().as_ref(), Some(&found));
+    assert_eq!(store.image_by_name("b").unwrap(), None);
+    let hex = new.id.hex();
+    for prefix in [&hex[..1], &hex[..12], &hex, &new.id.to_string()[..20], &hex[..6].to_uppercase()] {
+        assert_eq!(store.images_by_id_prefix(prefix).unwrap(), [found.clone()], "{prefix}");
+    }
+    let other = if hex.starts_with('0') { "1" } else { "0" };
+    for prefix in ["", "sha256:", "g", other, "../..", &format!("{hex}0")] {
+        assert!(store.images_by_id_prefix(prefix).unwrap().is_empty(), "{prefix}");
+    }
+}
+
+#[test]
+fn a_name_moves_and_tells_from_where() {
+    let (_root, store) = store();
+    let (one, two) = (image(&store, "1", &[], None), image(&store, "2", &[], None));
+    assert_eq!(store.tag("n", &one).unwrap(), None);
+    assert_eq!(store.tag("n", &two).unwrap(), Some(one));
+    assert_eq!(store.tag("n", &two).unwrap(), Some(two));
+    assert!(store.image(&one).unwrap().unwrap().names.is_empty());
+    assert_eq!(store.untag("n").unwrap(), Some(two));
+    assert_eq!(store.untag("n").unwrap(), None);
+    let absent = BlobDigest::of(b"absent");
+    assert!(matches!(store.tag("n", &absent), Err(Error::NoImage(id)) if id == absent));
+    assert!(matches!(store.remove_image(&absent), Err(Error::NoImage(_))));
+}
+
+#[test]
+fn an_image_needs_its_blobs_and_layers() {
+    let (_root, store) = store();
+    let good = with_manifest(&store, "{}");
+    let absent = BlobDigest::of(b"absent");
+    assert!(matches!(store.put_image(&NewImage { id: absent, ..good.clone() }), Err(Error::NoBlob(_))));
+    assert!(matches!(store.put_image(&NewImage { manifest: Some(absent), ..good.clone() }), Err(Error::NoBlob(_))));
+    let snapshot = chain(&["00000000000000aa".parse().unwrap()]);
+    assert!(matches!(store.put_image(&NewImage { snapshot, ..good }), Err(Error::NoLayer(_))));
+    assert!(store.images().unwrap().is_empty());
+}
+
+#[test]
+fn an_image_that_is_put_again_writes_nothing_and_keeps_its_layers() {
+    let (_root, store) = store();
+    let new = with_manifest(&store, "{}");
+    store.put_image(&new).unwrap();
+    store.sync().unwrap();
+    store.put_image(&new).unwrap();
+    let rebuilt = NewImage { snapshot: chain(&[layer(&store, "same files")]), ..new.clone() };
+    store.sync().unwrap();
+    store.put_image(&rebuilt).unwrap();
+    assert!(!store.unsynced().unwrap());
+    assert_eq!(store.image(&new.id).unwrap().unwrap().snapshot, new.snapshot);
+    store.put_image(&NewImage { target: None, ..rebuilt }).unwrap();
+    let found = store.image(&new.id).unwrap().unwrap();
+    assert_eq!((found.snapshot, found.target), (new.snapshot, None));
+}
+
+#[test]
+fn images_are_listed_newest_first() {
+    let (_root, store) = store();
+    let put = |config: &str, created_ms| {
+        let new = NewImage { created_ms, ..with_manifest(&store, config) };
+        store.put_image(&new).unwrap();
+        new.id
+    };
+    let ids = [put("1", 5), put("2", 9), put("3", 7)];
+    let listed: Vec<_> = store.images().unwrap().into_iter().map(|image| image.id).collect();
+    assert_eq!(listed, [ids[1], ids[2], ids[0]]);
+}
+
+#[test]
+fn the_index_lists_names_and_follows_changes() {
+    let (root, store) = store();
+    let index = || -> Vec<(String, Option<String>)> {
+        let index: serde_json::Value =
+            serde_json::from_slice(&fs::read(root.path().join("index.json")).unwrap()).unwrap();
+        let manifests = index["manifests"].as_array().unwrap();
+        let name = |entry: &serde_json::Value| {
+            entry["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned)
+        };
+        manifests.iter().map(|entry| (entry["digest"].as_str().unwrap().to_owned(), name(entry))).collect()
+    };
+    let new = with_manifest(&store, "{}");
+    let manifest = new.manifest.unwrap().to_string();
+    store.put_image(&new).unwrap();
+    assert_eq!(index(), [(manifest.clone(), None)]);
+    store.tag("a:1", &new.id).unwrap();
+    store.tag("b:1", &new.id).unwrap();
+    assert_eq!(index(), [(manifest.clone(), Some("a:1".to_owned())), (manifest, Some("b:1".to_owned()))]);
+    store.remove_image(&new.id).unwrap();
+    assert_eq!(index(), []);
+}
+
+#[test]
+fn removing_an_image_frees_what_only_it_needs() {
+    let (root, store) = store();
+    let (shared, own) = (layer(&store, "shared"), layer(&store, "own"));
+    let kept = image(&store, "kept", &[shared], None);
+    let gone = image(&store, "gone", &[shared, own], None);
+    store.tag("n", &gone).unwrap();
+    let removed = store.remove_image(&gone).unwrap();
+    assert_eq!((removed.names, removed.deferred), (vec!["n".to_owned()], false));
+    assert_eq!(removed.freed, 3 + 4, "the layer and the config");
+    assert_eq!(common::names_in(&root.path().join("snapshots")), [shared.to_string()]);
+    assert!(store.has_blob(&kept).unwrap() && !store.has_blob(&gone).unwrap());
+}
+
+#[test]
+fn removing_an_image_while_somebody_builds_defers_the_files() {
+    let (root, store) = store();
+    let id = layer(&store, "x");
+    let gone = image(&store, "gone", &[id], None);
+    let builder = builder_cache::Store::open(root.path()).unwrap();
+    let lease = builder.lease().unwrap();
+    let removed = store.remove_image(&gone).unwrap();
+    assert!(removed.deferred && removed.freed == 0);
+    assert!(store.image(&gone).unwrap().is_none());
+    assert!(store.part_dirs(&id).unwrap()[0].exists());
+    drop((lease, builder));
+    assert_eq!(store.prune(&builder_cache::PruneOptions::default()).unwrap().layers, 1);
+}

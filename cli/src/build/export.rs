@@ -1,0 +1,245 @@
+//! From the solved snapshot to the outputs.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::Context;
+use builder_cache::{BlobDigest, DiffId, NewImage, Snapshot, Store};
+use builder_executor::rootfs::{Driver, Purpose};
+use builder_frontend::plan::{LayerFacts, Plan};
+use builder_image::reference::Reference;
+use builder_solver::CacheKey;
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::metadata::{write_metadata, write_whole};
+use crate::commands::build::BuildArgs;
+use crate::commands::images::timestamp;
+use crate::error::{CliError, CliResult};
+use crate::outputs::{ArchiveKind, Compression, Dest, OutputSpec};
+use crate::progress::{Progress, Step};
+
+/// Sends a result where it should go.
+pub(crate) struct Exporter<'a> {
+    pub(crate) args: &'a BuildArgs,
+    pub(crate) plan: &'a Plan,
+    pub(crate) store: &'a Store,
+    pub(crate) driver: &'a Driver,
+    pub(crate) progress: &'a Progress,
+}
+
+/// The image that came out.
+struct Assembled {
+    id: BlobDigest,
+    names: Vec<String>,
+}
+
+impl Exporter<'_> {
+    /// Carries all outputs out; the image id when an image was made.
+    pub(crate) fn run(
+        &self,
+        snapshot: &Snapshot,
+        target: CacheKey,
+        outputs: &[OutputSpec],
+    ) -> CliResult<Option<String>> {
+        let needs_image = outputs.iter().any(OutputSpec::needs_image) || self.args.iidfile.is_some();
+        let mut facts = Map::new();
+        let image = if needs_image {
+            let step = self.progress.step("exporting to image");
+            let into_store = outputs.iter().any(|output| matches!(output, OutputSpec::Image { .. }));
+            match self.image(snapshot, target, outputs, into_store, &step) {
+                Ok(image) => {
+                    step.done();
+                    Some(image)
+                }
+                Err(error) => {
+                    step.failed(error.to_string());
+                    return Err(error);
+                }
+            }
+        } else {
+            None
+        };
+        if let Some(image) = &image {
+            facts.insert("containerimage.config.digest".into(), json!(image.id.to_string()));
+            if !image.names.is_empty() {
+                facts.insert("image.name".into(), json!(image.names.join(",")));
+            }
+        }
+        for output in outputs {
+            self.output(output, snapshot, image.as_ref(), &mut facts)?;
+        }
+        if let (Some(file), Some(image)) = (&self.args.iidfile, &image) {
+            write_whole(file, image.id.to_string().as_bytes())?;
+        }
+        if let Some(file) = &self.args.metadata_file {
+            write_metadata(file, &Value::Object(facts))?;
+        }
+        Ok(image.map(|image| image.id.to_string()))
+    }
+
+    /// Puts the image into the store: with names and to stay, or only as long as another output needs it.
+    fn image(
+        &self,
+        snapshot: &Snapshot,
+        target: CacheKey,
+        outputs: &[OutputSpec],
+        into_store: bool,
+        step: &Step,
+    ) -> CliResult<Assembled> {
+        let mut names = self.names(&self.args.tags)?;
+        for output in outputs {
+            if let OutputSpec::Image { names: more } = output {
+                names.extend(self.names(more)?);
+            }
+        }
+        names.dedup();
+        let part = step.part("exporting layers");
+        let layers: Vec<(LayerFacts, DiffId, u64)> =
+            snapshot.layers.par_iter().map(|layer| self.layer(layer)).collect::<CliResult<_>>()?;
+        drop(part);
+        let facts: Vec<LayerFacts> = layers.iter().map(|(facts, ..)| facts.clone()).collect();
+        let config = self.plan.image_config(&facts)?;
+        let created = config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let bytes = serde_json::to_vec(&config)?;
+        let id = BlobDigest::of(&bytes);
+        step.note(format!("writing image {id}"));
+        if !self.store.has_blob(&id)? {
+            self.store.put_blob(&bytes)?;
+        }
+        self.store.put_image(&NewImage {
+            id,
+            snapshot: snapshot.clone(),
+            diff_ids: layers.iter().map(|(_, diff_id, _)| *diff_id).collect(),
+            manifest: None,
+            created_ms: created.map_or(0, jiff::Timestamp::as_millisecond),
+            size: layers.iter().map(|(.., size)| *size).sum(),
+            target: Some(target),
+        })?;
+        if into_store {
+            for name in &names {
+                self.store.tag(name, &id)?;
+                step.note(format!("naming to {name}"));
+            }
+        }
+        Ok(Assembled { id, names })
+    }
+
+    /// What the image's config says of a layer, and the bytes of its files.
+    fn layer(&self, id: &builder_cache::LayerId) -> CliResult<(LayerFacts, DiffId, u64)> {
+        let meta = self.store.layer(id)?.meta;
+        let diff_id = match meta.diff_id {
+            Some(diff_id) => diff_id,
+            None => builder_image::layer::diff_id(self.store, id)?.diff_id,
+        };
+        let created = match self.plan.source_date_epoch {
+            Some(epoch) => meta.created_ms.min(epoch.saturating_mul(1000)),
+            None => meta.created_ms,
+        };
+        let facts = LayerFacts { diff_id: diff_id.to_string(), created: Some(timestamp(created)) };
+        Ok((facts, diff_id, meta.size))
+    }
+
+    fn names(&self, names: &[String]) -> CliResult<Vec<String>> {
+        names
+            .iter()
+            .map(|name| {
+                let reference: Reference =
+                    name.parse().map_err(|error| CliError::Usage(format!("invalid tag `{name}`: {error}")))?;
+                Ok(reference.to_string())
+            })
+            .collect()
+    }
+
+    fn output(
+        &self,
+        output: &OutputSpec,
+        snapshot: &Snapshot,
+        image: Option<&Assembled>,
+        facts: &mut Map<String, Value>,
+    ) -> CliResult<()> {
+        match output {
+            OutputSpec::Image { .. } | OutputSpec::CacheOnly => Ok(()),
+            OutputSpec::Local { dest } => self.step("exporting to client directory", || self.local(snapshot, dest)),
+            OutputSpec::Tar { dest } => self.step("exporting to client tarball", || self.tar(snapshot, dest)),
+            OutputSpec::Archive { kind, dest, tar, names, compression } => {
+                let Some(image) = image else { return Err(CliError::message("there is no image to export")) };
+                let name = match kind {
+                    ArchiveKind::Oci => "exporting to oci image format",
+                    ArchiveKind::Docker => "exporting to docker image format",
+                };
+                let mut all = image.names.clone();
+                all.extend(self.names(names)?);
+                let digest = self.step(name, || self.archive(*kind, dest, *tar, &all, *compression, image))?;
+                facts.insert("containerimage.digest".into(), json!(digest));
+                Ok(())
+            }
+        }
+    }
+
+    fn step<T>(&self, name: &str, work: impl FnOnce() -> CliResult<T>) -> CliResult<T> {
+        let step = self.progress.step(name);
+        match work() {
+            Ok(value) => {
+                step.done();
+                Ok(value)
+            }
+            Err(error) => {
+                step.failed(error.to_string());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Exporter<'_> {
+    fn local(&self, _snapshot: &Snapshot, _dest: &Path) -> CliResult<()> {
+        Err(CliError::message("TEMP"))
+    }
+
+    /// The files as a tarball, nothing of it in memory or in a temporary file.
+    fn tar(&self, snapshot: &Snapshot, dest: &Dest) -> CliResult<()> {
+        let root = self.driver.mount(self.store, snapshot, None, Purpose::Files)?;
+        let root = root.as_fd().try_clone_to_owned()?;
+        let options = builder_image::layer::WriteOptions { clamp: self.plan.source_date_epoch };
+        write_to(dest, |out| {
+            builder_image::layer::write_root(&root, &options, out)?;
+            Ok(())
+        })
+    }
+
+    fn archive(
+        &self,
+        _kind: ArchiveKind,
+        _dest: &Dest,
+        _tar: bool,
+        _names: &[String],
+        _compression: Compression,
+        _image: &Assembled,
+    ) -> CliResult<String> {
+        Err(CliError::message("TEMP"))
+    }
+}
+
+/// Opens the destination; a file that could not be written to its end is removed.
+fn write_to(dest: &Dest, work: impl FnOnce(&mut dyn Write) -> CliResult<()>) -> CliResult<()> {
+    match dest {
+        Dest::Stdout => {
+            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            work(&mut out)?;
+            Ok(out.flush().context("standard output can't be written")?)
+        }
+        Dest::Path(path) => {
+            let file = File::create(path).with_context(|| format!("{} can't be written", path.display()))?;
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            let written = work(&mut out)
+                .and_then(|()| Ok(out.flush().with_context(|| format!("{} can't be written", path.display()))?));
+            if written.is_err() && path.is_file() {
+                let _ = std::fs::remove_file(path);
+            }
+            written
+        }
+    }
+}

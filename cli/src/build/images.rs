@@ -1,0 +1,62 @@
+//! Base images: the frontend's view of the store.
+
+use std::fmt;
+
+use builder_cache::Store;
+use builder_frontend::plan::{Images, ResolveError, ResolvedImage};
+use builder_frontend::platform::Platform;
+
+use crate::error::CliError;
+use crate::store;
+
+/// Resolves references in the store.
+pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
+
+impl Images for StoreImages<'_> {
+    fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
+        let fail = |error: &CliError| {
+            let text = error.to_string();
+            ResolveError { message: text.trim_start_matches("ERROR: ").to_owned(), help: None, source: None }
+        };
+        let full = store::full_name(reference).map_err(|error| fail(&error))?;
+        let found = self.0.image_by_name(&full).map_err(|error| fail(&error.into()))?;
+        let found = match found {
+            Some(found) => found,
+            // As in Docker, an id of the store is a base image, too.
+            None => match store::find(self.0, reference) {
+                Ok(found) if found.name.is_none() => found.image,
+                _ => return Err(missing(reference, &full)),
+            },
+        };
+        let config = store::config(self.0, &found.id).map_err(|error| fail(&error))?;
+        if let Some(wanted) = platform {
+            let wanted: Platform = wanted.parse().map_err(|error| fail(&CliError::message(error)))?;
+            let is = config.platform();
+            if (&wanted.os, &wanted.architecture) != (&is.os, &is.architecture) && !is.architecture.is_empty() {
+                return Err(ResolveError {
+                    message: format!("the image {full} in the store is for {is} and not for {wanted}"),
+                    help: Some(format!("bring in the one for {wanted} with `builder load -i FILE`")),
+                    source: None,
+                });
+            }
+        }
+        Ok(ResolvedImage { id: found.id.to_string(), reference: full, config })
+    }
+}
+
+fn missing(reference: &str, full: &str) -> ResolveError {
+    ResolveError {
+        message: format!("the base image `{reference}` ({full}) is not in the store"),
+        help: Some(format!(
+            "images can't be pulled yet: bring it in with `builder load -i FILE` (what docker, podman or skopeo saved) or \
+             `builder import ROOTFS.tar {reference}`; `builder images` lists what is there"
+        )),
+        source: None,
+    }
+}
+
+impl fmt::Debug for StoreImages<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreImages")
+    }
+}

@@ -1,0 +1,48 @@
+//! Making what was built durable.
+//!
+//! A killed process loses nothing that was finished; a power cut loses what was not flushed to the disk yet, and the
+//! store knows what that is. `BUILDER_DURABILITY` says when the store is flushed after a build that added something:
+//! `background` (the default: by a process that the build does not wait for), `build` (before the build ends), or `none`.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use builder_cache::Store;
+
+use crate::commands::Global;
+use crate::error::{CliError, CliResult};
+use crate::store;
+
+/// Flushes the store as the environment says.
+pub(crate) fn after_build(global: &Global, opened: &Store) -> CliResult<()> {
+    let wish = std::env::var("BUILDER_DURABILITY").unwrap_or_default();
+    match wish.as_str() {
+        "none" => return Ok(()),
+        "" | "background" | "build" => {}
+        _ => {
+            return Err(CliError::Usage(format!("BUILDER_DURABILITY is `{wish}`: use background, build or none")));
+        }
+    }
+    if !opened.unsynced()? {
+        return Ok(());
+    }
+    if wish == "build" {
+        return Ok(opened.sync()?);
+    }
+    let executable = std::env::current_exe()?;
+    let started = Command::new(executable)
+        .arg("--root")
+        .arg(store::root(global)?)
+        .arg("store-sync")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Ctrl-C at the terminal is not for it.
+        .process_group(0)
+        .spawn();
+    match started {
+        Ok(_) => Ok(()),
+        // Better late than not at all.
+        Err(_) => Ok(opened.sync()?),
+    }
+}

@@ -1,0 +1,248 @@
+//! Which way to build a root file system, and doing it.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use builder_cache::{Snapshot, Store};
+
+use super::copied_up::CopiedUp;
+use super::{Error, Result, RootMount, overlay, vfs};
+
+/// The ways to build a root file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriverKind {
+    /// The kernel's overlay file system: nothing is copied.
+    Overlay,
+    /// A plain copy of the whole tree for each step: works everywhere, slowly.
+    Vfs,
+}
+
+impl DriverKind {
+    /// Its name for people and for `--storage-driver`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Vfs => "vfs",
+        }
+    }
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DriverKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        match name {
+            "overlay" | "overlay2" | "overlayfs" => Ok(Self::Overlay),
+            "vfs" | "native" => Ok(Self::Vfs),
+            _ => Err(format!("there is no driver {name:?}: use overlay or vfs")),
+        }
+    }
+}
+
+/// What a root file system is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A process runs in it: the places where `/proc`, `/sys`, `/dev` and the files in `/etc` that the builder
+    /// provides are mounted exist even when the image lacks them, and are not part of the result.
+    Sandbox,
+    /// The builder reads or changes files in it: it is exactly the image.
+    Files,
+}
+
+/// Builds root file systems below one store.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    wanted: Option<DriverKind>,
+    chosen: OnceLock<(DriverKind, String)>,
+    mountpoints: OnceLock<PathBuf>,
+}
+
+impl Driver {
+    /// A driver for the store at `root`. Nothing is probed before it is needed. With `wanted` that driver is used
+    /// or nothing.
+    pub fn new(root: &Path, wanted: Option<DriverKind>) -> Self {
+        let shared =
+            Shared { root: root.to_owned(), wanted, chosen: OnceLock::new(), mountpoints: OnceLock::new() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The driver that is used here, and why.
+    ///
+    /// # Errors
+    /// When one was asked for by name that does not work.
+    pub fn probe(&self) -> Result<(DriverKind, &str)> {
+        if let Some((kind, reason)) = self.shared.chosen.get() {
+            return Ok((*kind, reason));
+        }
+        let choice = match self.shared.wanted {
+            Some(DriverKind::Vfs) => (DriverKind::Vfs, "asked for by name".to_owned()),
+            wanted => match (overlay_works(&self.shared.root), wanted) {
+                (Ok(()), Some(_)) => (DriverKind::Overlay, "asked for by name, and it works".to_owned()),
+                (Ok(()), None) => (DriverKind::Overlay, "the kernel has overlay, and a test mount worked".to_owned()),
+                (Err(reason), None) => (DriverKind::Vfs, format!("overlay does not work here: {reason}")),
+                (Err(reason), Some(_)) => return Err(Error::Driver { driver: "overlay", reason }),
+            },
+        };
+        let (kind, reason) = self.shared.chosen.get_or_init(|| choice);
+        Ok((*kind, reason))
+    }
+
+    /// Mounts a snapshot. With `upper` (a directory for changes, and the overlay's work directory beside it on the
+    /// same file system, both new and empty) it is writable.
+    ///
+    /// # Errors
+    /// When the store lacks a layer or the kernel refuses the mount.
+    pub fn mount(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        upper: Option<(&Path, &Path)>,
+        purpose: Purpose,
+    ) -> Result<RootMount> {
+        self.mount_directories(store.lower_dirs(snapshot)?, upper, purpose)
+    }
+
+    /// The same for directories in overlay form, topmost first.
+    ///
+    /// # Errors
+    /// When the kernel refuses the mount.
+    pub fn mount_directories(
+        &self,
+        mut lower: Vec<PathBuf>,
+        upper: Option<(&Path, &Path)>,
+        purpose: Purpose,
+    ) -> Result<RootMount> {
+        let (kind, _) = self.probe()?;
+        let writable = upper.is_some();
+        if let Some((upper, _)) = upper {
+            self.inherit_root(lower.first(), upper)?;
+        }
+        if kind == DriverKind::Vfs {
+            return self.copy(&lower, upper);
+        }
+        // One place is left for the mount points unless the image uses all that the kernel has.
+        if purpose == Purpose::Sandbox && lower.len() < overlay::MAX_LOWER {
+            lower.push(self.mountpoints()?);
+        }
+        let fd = match (lower.as_slice(), upper) {
+            ([], Some((upper, _))) => overlay::bind(upper, false)?,
+            ([], None) => overlay::bind(&self.empty()?, true)?,
+            ([only], None) => overlay::bind(only, true)?,
+            (lower, upper) => overlay::mount(lower, upper)?,
+        };
+        let copied_up = upper.map(|(upper, _)| CopiedUp::new(lower, upper));
+        Ok(RootMount { fd, writable, copy: None, copied_up })
+    }
+
+    fn copy(&self, lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<RootMount> {
+        let copy = match upper {
+            Some((upper, work)) => vfs::WorkingCopy::beside(lower, upper, work)?,
+            None => vfs::WorkingCopy::temporary(lower, &self.directory("tmp")?)?,
+        };
+        let fd = overlay::bind(copy.tree(), upper.is_none())?;
+        Ok(RootMount { fd, writable: upper.is_some(), copy: Some(copy), copied_up: None })
+    }
+
+    /// In an overlay the topmost directory decides what `/` looks like: a new layer starts out like the one below.
+    fn inherit_root(&self, below: Option<&PathBuf>, upper: &Path) -> Result<()> {
+        let file = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { what, path, source }
+        };
+        let Some(below) = below else { return Ok(()) };
+        let wanted = fs::metadata(below).map_err(file("look at", below))?;
+        let is = fs::metadata(upper).map_err(file("look at", upper))?;
+        if (wanted.uid(), wanted.gid()) != (is.uid(), is.gid()) {
+            std::os::unix::fs::chown(upper, Some(wanted.uid()), Some(wanted.gid())).map_err(file("chown", upper))?;
+        }
+        if wanted.mode() != is.mode() {
+            fs::set_permissions(upper, fs::Permissions::from_mode(wanted.mode() & 0o7777))
+                .map_err(file("chmod", upper))?;
+        }
+        Ok(())
+    }
+
+    /// The layer below all others in which mount points exist.
+    fn mountpoints(&self) -> Result<PathBuf> {
+        if let Some(path) = self.shared.mountpoints.get() {
+            return Ok(path.clone());
+        }
+        let path = self.shared.root.join("mountpoints");
+        if !path.join("etc/hostname").is_file() {
+            make_mountpoints(&self.shared.root, &path)?;
+        }
+        Ok(self.shared.mountpoints.get_or_init(|| path).clone())
+    }
+
+    fn empty(&self) -> Result<PathBuf> {
+        self.directory("empty")
+    }
+
+    fn directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.shared.root.join(name);
+        fs::create_dir_all(&path).map_err(|source| Error::File { what: "make", path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+/// Written aside and renamed, so that two builders that start at once don't see half of it.
+fn make_mountpoints(root: &Path, path: &Path) -> Result<()> {
+    let build = || -> std::io::Result<()> {
+        let aside = tempfile::Builder::new().prefix(".mountpoints-").tempdir_in(root)?;
+        fs::set_permissions(aside.path(), fs::Permissions::from_mode(0o755))?;
+        for directory in ["dev", "etc", "proc", "sys"] {
+            fs::create_dir(aside.path().join(directory))?;
+            fs::set_permissions(aside.path().join(directory), fs::Permissions::from_mode(0o755))?;
+        }
+        for file in ["etc/hosts", "etc/resolv.conf", "etc/hostname"] {
+            fs::write(aside.path().join(file), "")?;
+            fs::set_permissions(aside.path().join(file), fs::Permissions::from_mode(0o644))?;
+        }
+        match fs::rename(aside.path(), path) {
+            Err(_) if path.join("etc/hostname").is_file() => Ok(()),
+            other => other,
+        }
+    };
+    build().map_err(|source| Error::File { what: "make", path: path.to_owned(), source })
+}
+
+/// Mounts a small overlay below the store, since that is what matters: another file system may not be fit to hold
+/// an upper directory.
+fn overlay_works(root: &Path) -> std::result::Result<(), String> {
+    let attempt = || -> std::result::Result<(), String> {
+        let make = |source: std::io::Error| format!("can't make directories below {}: {source}", root.display());
+        fs::create_dir_all(root).map_err(make)?;
+        let directory = tempfile::Builder::new().prefix(".probe-").tempdir_in(root).map_err(make)?;
+        let path = |name: &str| directory.path().join(name);
+        for name in ["lower", "lowest", "upper", "work"] {
+            fs::create_dir(path(name)).map_err(make)?;
+        }
+        overlay::mount(&[path("lower"), path("lowest")], Some((&path("upper"), &path("work"))))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    attempt().map_err(|reason| {
+        let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
+            format!("{reason} (Linux 6.7 or newer is needed)")
+        } else {
+            format!("{reason} (overlay is not in /proc/filesystems: try `modprobe overlay`)")
+        }
+    })
+}

@@ -1,0 +1,157 @@
+//! Everything that is mounted in an image's root, at places that the image may have prepared.
+//!
+//! Every mount point is looked up inside the root, its last component without following it, and the mount goes onto
+//! that very descriptor. A file is mounted on a symbolic link itself, so nothing is created or changed behind it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::mount::MountAttrFlags;
+
+use super::super::error::{Attempt, Error, Failure};
+use super::super::mount_options::MountOptions;
+use super::super::spec::standard_mounts;
+use super::trees::Trees;
+use super::{Step, attach, kind_of, new_file_system, open_directory};
+use crate::rootfs::in_root;
+use crate::sys::{self, MountAttr};
+
+/// Attaches `root` and fills it. `detached` gives the mount that the builder made for the mount with this index.
+pub(super) fn fill(
+    root: &OwnedFd,
+    trees: &Trees,
+    spec: &Spec,
+    mut detached: impl FnMut(usize) -> Option<OwnedFd>,
+) -> Step<()> {
+    attach(root, open_directory("/root")?).attempt("attach the root file system")?;
+    let standard = standard_mounts();
+    let mut has_dev = false;
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let destination = mount.destination().as_path();
+        if let Some(tree) = detached(index) {
+            let is_directory = kind_of(&tree)? == FileType::Directory;
+            let target = mount_point(root, destination, is_directory)?;
+            attach(&tree, &target).attempt_with(|| format!("mount {}", destination.display()))?;
+            continue;
+        }
+        let is_standard = standard.contains(mount);
+        match (mount.typ().as_deref().unwrap_or_default(), destination.to_str().unwrap_or_default()) {
+            ("proc", "/proc") if is_standard => place(root, "/proc", &trees.proc)?,
+            ("sysfs", "/sys") if is_standard => place(root, "/sys", &trees.sys)?,
+            ("tmpfs", "/dev") if is_standard => {
+                place(root, "/dev", &trees.dev)?;
+                has_dev = true;
+            }
+            // Part of the tree that was put at /dev.
+            ("devpts", "/dev/pts") | ("mqueue", "/dev/mqueue") | ("tmpfs", "/dev/shm") if is_standard && has_dev => {}
+            ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root)?,
+            ("tmpfs", _) => temporary(root, mount)?,
+            (kind, at) => return Err(Failure::Unsupported(format!("a mount of type {kind:?} at {at} with these options"))),
+        }
+    }
+    if !has_dev {
+        return Err(Failure::Unsupported("a specification without its usual /dev".to_owned()));
+    }
+    if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
+        let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        sys::mount_setattr(root, false, attr).attempt("make the root file system read-only")?;
+    }
+    Ok(())
+}
+
+/// Moves a tree of the kernel's to a place that must be a plain directory of the image.
+fn place(root: &OwnedFd, path: &str, tree: &OwnedFd) -> Step<()> {
+    let target = open_or_make(root, Path::new(path), true)?;
+    let kind = kind_of(&target)?;
+    if kind != FileType::Directory {
+        return Err(Failure::Refused(format!("{path} of the image is {}: it must be a directory", word(kind))));
+    }
+    attach(tree, &target).attempt_with(|| format!("mount {path}"))
+}
+
+/// What a mount goes onto: for a directory a directory (links are followed inside the root), for a file whatever is
+/// there and is no directory.
+fn mount_point(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd> {
+    let target = open_or_make(root, path, is_directory)?;
+    let refuse = |kind: FileType, what: &str| {
+        Err(Failure::Refused(format!("{} is {} in the image: {what} can't be mounted there", path.display(), word(kind))))
+    };
+    match (kind_of(&target)?, is_directory) {
+        (FileType::Directory, true) => Ok(target),
+        (FileType::Symlink, true) => in_root::open_directory(root, path)
+            .map_err(|error| Failure::Refused(format!("{} is a link in the image that leads to no directory: {error}", path.display()))),
+        (kind, true) => refuse(kind, "a directory"),
+        (FileType::Directory, false) => refuse(FileType::Directory, "a file"),
+        (_, false) => Ok(target),
+    }
+}
+
+/// Opens the last component of `path` without following it. What is missing is made; that happens only inside of
+/// other mounts, since the builder made sure of the rest.
+fn open_or_make(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd> {
+    let what = || format!("open the mount point {}", path.display());
+    let Some((parent, name)) = (match in_root::open_parent(root, path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let clean = in_root::clean(path);
+            let parent = clean.parent().unwrap_or(Path::new(""));
+            Some((in_root::make_directories(root, parent).attempt_with(what)?, clean.file_name().unwrap_or_default().to_owned()))
+        }
+        other => other.attempt_with(what)?,
+    }) else {
+        return Err(Failure::Refused("nothing can be mounted over / of the image".to_owned()));
+    };
+    let open = || {
+        rustix::fs::openat(&parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    };
+    match open() {
+        Err(rustix::io::Errno::NOENT) => {
+            if is_directory {
+                rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o755)).attempt_with(what)?;
+            } else {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+                rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o644)).attempt_with(what)?;
+            }
+            open().attempt_with(what)
+        }
+        other => other.attempt_with(what),
+    }
+}
+
+fn temporary(root: &OwnedFd, mount: &Mount) -> Step<()> {
+    let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default()).map_err(|error| match error {
+        Error::Refused(reason) => Failure::Refused(reason),
+        other => Failure::Refused(other.to_string()),
+    })?;
+    let data: Vec<(&str, &str)> = options.data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let tree = new_file_system("tmpfs", &data, MountAttrFlags::from_bits_retain(options.set as u32))?;
+    let target = mount_point(root, mount.destination(), true)?;
+    attach(&tree, &target).attempt_with(|| format!("mount {}", mount.destination().display()))
+}
+
+/// Shows the sandbox its own control group where that costs one mount. Version 1 has a mount a controller and shows
+/// nothing that a process without limits needs: it is left out.
+fn control_groups(root: &OwnedFd) -> Step<()> {
+    let Ok(target) = in_root::open_directory(root, Path::new("/sys/fs/cgroup")) else { return Ok(()) };
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    match new_file_system("cgroup2", &[], attributes) {
+        Ok(tree) => attach(tree.as_fd(), &target).attempt("mount /sys/fs/cgroup"),
+        Err(_) => Ok(()),
+    }
+}
+
+fn word(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::RegularFile => "a file",
+        FileType::Fifo => "a fifo",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Directory => "a directory",
+        FileType::Unknown => "of an unknown kind",
+    }
+}

@@ -1,0 +1,26 @@
+//! Images ⇄ files that other tools read.
+//!
+//! * [`save`] writes a tar that is an OCI image layout, and with [`Format::Docker`] a docker-archive as well (as
+//!   `docker save` has made them since version 25). It streams: sizes and digests of everything are known before the
+//!   first byte, and no blob is copied aside. [`save_layout`] writes the layout as a directory.
+//! * [`load`] reads what `docker save` (old and new), `podman save`, `skopeo copy` and `buildah push` write, compressed
+//!   or not, from a file or a pipe; [`load_layout`] reads a layout directory.
+//!
+//! The bytes of manifests and configs that came from elsewhere are never written anew: their digests are names.
+
+mod content;
+mod descriptor;
+mod docker;
+mod error;
+mod index;
+mod load;
+mod oci;
+mod plan;
+mod save;
+mod source;
+mod unpack;
+
+pub use descriptor::MediaTypes;
+pub use error::Error;
+pub use load::{LoadedImage, load, load_layout};
+pub use save::{Format, SaveImage, SaveOptions, Saved, SavedImage, save, save_layout};

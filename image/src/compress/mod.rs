@@ -1,0 +1,226 @@
+//! Compression of layer tars, the same bytes for any number of threads; and reading whatever others compressed.
+//!
+//! | | writes | how it stays the same |
+//! |---|---|---|
+//! | none | the tar | |
+//! | gzip | one member for each MiB of the tar, by libdeflate on the pool | members do not know of each other |
+//! | zstd | one frame, level 3 | libzstd cuts jobs by size; one worker or more give the same bytes |
+//!
+//! [`Compression::recipe`] names codec, version and level: blobs are remembered under it, so that a new codec makes
+//! new blobs and never passes an old one for its own.
+
+mod decode;
+mod gzip;
+mod zstandard;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use decode::{Format, decoder, is_archive};
+
+use crate::block::{Block, BlockFiller, BlockSink, WriteSink};
+
+/// How a layer's tar is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Compression {
+    /// As it is.
+    #[default]
+    Uncompressed,
+    /// In gzip members.
+    Gzip,
+    /// In a zstd frame.
+    Zstd,
+}
+
+impl Compression {
+    /// Under which name blobs are remembered: equal recipes give equal bytes.
+    pub fn recipe(self) -> String {
+        match self {
+            Self::Uncompressed => "uncompressed".to_owned(),
+            Self::Gzip => gzip::recipe(),
+            Self::Zstd => zstandard::recipe(),
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uncompressed => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// The name is none of a compression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no compression: choose uncompressed, gzip or zstd")]
+pub struct ParseCompressionError(String);
+
+impl FromStr for Compression {
+    type Err = ParseCompressionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "uncompressed" => Ok(Self::Uncompressed),
+            "gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(ParseCompressionError(text.chars().take(40).collect())),
+        }
+    }
+}
+
+/// Compresses what is written to it into `W`. Call [`Compressor::finish`]: without it the end is missing.
+#[derive(Debug)]
+pub struct Compressor<W: Write> {
+    filler: BlockFiller,
+    codec: Codec<W>,
+}
+
+enum Codec<W: Write> {
+    Plain(WriteSink<W>),
+    Gzip(gzip::GzipSink<W>),
+    Zstd(zstandard::ZstdSink<W>),
+}
+
+impl<W: Write> fmt::Debug for Codec<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain",
+            Self::Gzip(_) => "Gzip",
+            Self::Zstd(_) => "Zstd",
+        })
+    }
+}
+
+impl<W: Write> Compressor<W> {
+    /// Begins a compressed stream.
+    pub fn new(out: W, compression: Compression) -> io::Result<Self> {
+        let codec = match compression {
+            Compression::Uncompressed => Codec::Plain(WriteSink(out)),
+            Compression::Gzip => Codec::Gzip(gzip::GzipSink::new(out)),
+            Compression::Zstd => Codec::Zstd(zstandard::ZstdSink::new(out)?),
+        };
+        Ok(Self { filler: BlockFiller::new(), codec })
+    }
+
+    /// Writes what is left and gives the writer back.
+    pub fn finish(mut self) -> io::Result<W> {
+        if !self.filler.is_empty() {
+            let block = Arc::new(self.filler.take());
+            self.codec.write_block(block)?;
+        }
+        match self.codec {
+            Codec::Plain(sink) => Ok(sink.0),
+            Codec::Gzip(sink) => sink.finish(),
+            Codec::Zstd(sink) => sink.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let codec = &mut self.codec;
+        self.filler.push(bytes, |block| codec.write_block(Arc::new(block)))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Blocks are cut by size alone; flushing must not change the bytes.
+        Ok(())
+    }
+}
+
+impl<W: Write> BlockSink for Codec<W> {
+    fn write_block(&mut self, block: Arc<Block>) -> io::Result<()> {
+        match self {
+            Self::Plain(sink) => sink.write_block(block),
+            Self::Gzip(sink) => sink.write_block(block),
+            Self::Zstd(sink) => sink.write_block(block),
+        }
+    }
+}
+
+impl<W: Write> BlockSink for Compressor<W> {
+    /// Takes whole blocks without copying, as long as nothing was written otherwise.
+    fn write_block(&mut self, block: Arc<Block>) -> io::Result<()> {
+        if self.filler.is_empty() { self.codec.write_block(block) } else { self.write_all(block.bytes()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// Text that compresses about as well as programs do.
+    fn sample(length: usize) -> Vec<u8> {
+        let mut state = 7_u64;
+        let mut bytes = Vec::with_capacity(length + 16);
+        while bytes.len() < length {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let word = (state >> 33) % 5000;
+            bytes.extend_from_slice(format!("{word:x} ").as_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn compress(bytes: &[u8], compression: Compression, pieces: usize) -> Vec<u8> {
+        let mut out = Compressor::new(Vec::new(), compression).unwrap();
+        for piece in bytes.chunks(pieces) {
+            out.write_all(piece).unwrap();
+        }
+        out.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
+            for length in [0, 1, 1000, 1 << 20, (1 << 20) + 1, 5_000_000] {
+                let bytes = sample(length);
+                let compressed = compress(&bytes, compression, 77_777);
+                let (_, mut decoder) = decoder(&compressed[..]).unwrap();
+                let mut back = Vec::new();
+                decoder.read_to_end(&mut back).unwrap();
+                assert!(back == bytes, "{compression} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_do_not_change_the_bytes() {
+        let bytes = sample(3_500_000);
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let whole = compress(&bytes, compression, bytes.len());
+            assert!(whole == compress(&bytes, compression, 1000), "{compression}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_zstd_workers_does_not_change_the_bytes() {
+        let bytes = sample(30_000_000);
+        let with = |workers| {
+            let mut sink = zstandard::ZstdSink::with_workers(Vec::new(), workers).unwrap();
+            let mut filler = BlockFiller::new();
+            filler.push(&bytes, |block| sink.write_block(Arc::new(block))).unwrap();
+            sink.write_block(Arc::new(filler.take())).unwrap();
+            sink.finish().unwrap()
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(4));
+    }
+
+    #[test]
+    fn names_and_recipes() {
+        for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
+            assert_eq!(compression.to_string().parse(), Ok(compression));
+            assert!(compression.recipe().starts_with(&compression.to_string()));
+        }
+        assert!("bzip2".parse::<Compression>().is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! Layers ⇄ tars.
+//!
+//! * [`write_layer`]: a layer's directory or directories in overlay form → its tar; [`diff_id`] remembers the digest.
+//! * [`apply_layer`]: a layer's tar, compressed or not → a directory in overlay form.
+//! * [`unpack`]: any tar, compressed or not → files in a root that is in use (`ADD`).
+
+mod apply;
+mod batch;
+mod blob;
+mod error;
+mod extract;
+mod input;
+mod node;
+mod path;
+mod unpack;
+mod walk;
+mod write;
+mod xattr;
+
+pub use apply::{Applied, ApplyOptions, apply_layer, inherit_parents};
+pub use blob::{LayerBlob, diff_id, layer_blob, write_stored};
+pub use error::{Error, StoppedError};
+pub use unpack::{UnpackOptions, Unpacked, unpack};
+pub use write::{LayerTar, WriteOptions, write_layer, write_root};
+
+pub(crate) use unpack::unpack_stream;
+pub(crate) use write::write_exact;

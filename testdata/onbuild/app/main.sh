@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "This script was copied and checked by its base image:"
+cat /app/checked
