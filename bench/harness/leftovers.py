@@ -1,4 +1,4 @@
-"""What peers leave outside of the namespaces and of their folders: control groups, and folders below /run.
+"""What peers leave outside of the namespaces and of their folders: control groups, sockets, caches.
 
 What was not there before a benchmark is removed after it.
 """
@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-_FOLDERS = ("/run/docker", "/run/containerd", "/run/runc", "/run/buildah", "/run/crun")
+_FOLDERS = ("/run/docker", "/run/containerd", "/run/runc", "/run/buildah", "/run/crun", "/var/lib/containers/cache")
 
 
 def _groups():

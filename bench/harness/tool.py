@@ -199,8 +199,10 @@ class Buildah(Tool):
         )
 
     def export_command(self, context, dockerfile, compression, dest):
-        how = ["--disable-compression"] if compression == "uncompressed" else [f"--compression-format={compression}"]
-        return self._command("push", "--quiet", *how, RESULT, f"oci-archive:{dest}:bench")
+        if compression == "uncompressed":
+            # buildah compresses every layer of an OCI archive, and none of Docker's.
+            return self._command("push", "--quiet", RESULT, f"docker-archive:{dest}:{RESULT}:latest")
+        return self._command("push", "--quiet", f"--compression-format={compression}", RESULT, f"oci-archive:{dest}:bench")
 
 
 def _version(program):

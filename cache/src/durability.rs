@@ -21,6 +21,7 @@ use crate::blob::{blob_path, remove_file};
 use crate::error::{At, Error, Result};
 use crate::id::{BlobDigest, LayerId};
 use crate::layer::{decode_chain, id_of, layer_directory};
+use crate::lock::{self, Wait};
 use crate::prune;
 use crate::schema::BOOT_TABLES;
 use crate::store::{Commit, Store};
@@ -96,8 +97,13 @@ pub(crate) fn drop_lost(store: &Store) -> Result<()> {
     if store.read(same)? {
         return Ok(());
     }
+    // Another process may be doing it. When it is done, it may build for long, which is nothing to wait for.
+    lock::settle(store.root())?;
+    if store.read(same)? {
+        return Ok(());
+    }
     {
-        let _alone = store.alone(true)?;
+        let _alone = store.alone(Wait::Yes)?;
         if store.read(same)? {
             return Ok(());
         }
@@ -172,4 +178,34 @@ fn drop_incomplete(db: &Transaction<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::LayerMeta;
+    use crate::store::OpenOptions;
+
+    #[test]
+    fn what_could_not_be_flushed_goes_with_the_next_open() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || OpenOptions::new().boot_id("boot").open(root.path()).unwrap();
+        let store = open();
+        let durable = store.new_layer().unwrap().commit(LayerMeta::default()).unwrap();
+        store.sync().unwrap();
+        let lost = store.new_layer().unwrap().commit(LayerMeta::default()).unwrap();
+        let newest = store.newest_unsynced().unwrap();
+        store.write(Commit::Lazy, |db| mark_lost(db, &newest)).unwrap();
+        // What is written on top of it later is on the disk, but of no use.
+        let delta = LayerMeta { base: Some(lost), ..LayerMeta::default() };
+        let delta = store.new_layer().unwrap().commit(delta).unwrap();
+        store.sync().unwrap();
+        drop(store);
+        let store = open();
+        assert!(store.layer(&durable).is_ok());
+        assert!(store.layer(&lost).is_err() && store.layer(&delta).is_err());
+        assert!(!store.unsynced().unwrap());
+        drop(store);
+        assert!(open().layer(&durable).is_ok(), "and only once");
+    }
 }

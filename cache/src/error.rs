@@ -158,7 +158,7 @@ impl Error {
     }
 }
 
-/// Keeps the source; [`Error::located`] adds the rest where the path is known.
+/// Keeps the source; `Error::located` adds the rest where the path is known.
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
         Self::Database(source)

@@ -44,11 +44,22 @@ impl Drop for LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock at `path`; `None` when somebody has it and `wait` is not set.
-    pub(crate) fn take(path: &Path, wait: bool) -> Result<Option<Self>> {
+    /// Takes the lock at `path`, and waits for it.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
         loop {
             let file = open(path)?;
-            if !flock(&file, path, false, wait)? {
+            flock(&file, path, Mode::Exclusive, Wait::Yes)?;
+            if has_name(&file, path)? {
+                return Ok(Self { path: path.to_owned(), _file: file });
+            }
+        }
+    }
+
+    /// Takes the lock at `path` unless somebody has it.
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
+        loop {
+            let file = open(path)?;
+            if !flock(&file, path, Mode::Exclusive, Wait::No)? {
                 return Ok(None);
             }
             if has_name(&file, path)? {
@@ -64,7 +75,7 @@ impl LockFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("open", path, error)),
         };
-        if flock(&file, path, false, false)? && has_name(&file, path)? {
+        if flock(&file, path, Mode::Exclusive, Wait::No)? && has_name(&file, path)? {
             Ok(Some(Self { path: path.to_owned(), _file: file }))
         } else {
             Ok(None)
@@ -75,16 +86,12 @@ impl LockFile {
 impl Store {
     /// Waits until no other builder works on `key`. The kernel lets go of it when the process dies.
     pub fn lock_key(&self, key: &CacheKey) -> Result<KeyLock> {
-        loop {
-            if let Some(lock) = LockFile::take(&self.key_path(key), true)? {
-                return Ok(KeyLock { _file: lock });
-            }
-        }
+        Ok(KeyLock { _file: LockFile::take(&self.key_path(key))? })
     }
 
     /// Takes the lock if nobody has it.
     pub fn try_lock_key(&self, key: &CacheKey) -> Result<Option<KeyLock>> {
-        Ok(LockFile::take(&self.key_path(key), false)?.map(|file| KeyLock { _file: file }))
+        Ok(LockFile::try_take(&self.key_path(key))?.map(|file| KeyLock { _file: file }))
     }
 
     fn key_path(&self, key: &CacheKey) -> PathBuf {
@@ -102,17 +109,16 @@ impl Store {
         }
         let path = self.root().join("gc.lock");
         let file = open(&path)?;
-        flock(&file, &path, true, true)?;
+        flock(&file, &path, Mode::Shared, Wait::Yes)?;
         let lease = Lease { file: Arc::new(file) };
         *held = Some(lease.clone());
         Ok(lease)
     }
 
     /// Has the store for itself, to delete from it.
-    pub(crate) fn alone(&self, wait: bool) -> Result<Alone<'_>> {
+    pub(crate) fn alone(&self, wait: Wait) -> Result<Alone<'_>> {
         let mut held = locked(&self.inner.lease);
-        if let Some(lease) = held.take_if(|lease| Arc::strong_count(&lease.file) > 1) {
-            *held = Some(lease);
+        if held.as_ref().is_some_and(|lease| Arc::strong_count(&lease.file) > 1) {
             return Err(Error::InUse { path: self.root().to_owned() });
         }
         *held = None;
@@ -128,23 +134,42 @@ pub(crate) struct Alone<'a> {
     _held: MutexGuard<'a, Option<Lease>>,
 }
 
+/// Whether to wait for a lock that somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Shared,
+    Exclusive,
+}
+
 /// The gc lock of the store at `root`, exclusively.
-pub(crate) fn exclusive(root: &Path, wait: bool) -> Result<File> {
+pub(crate) fn exclusive(root: &Path, wait: Wait) -> Result<File> {
     let path = root.join("gc.lock");
     let file = open(&path)?;
-    if flock(&file, &path, false, wait)? { Ok(file) } else { Err(Error::InUse { path: root.to_owned() }) }
+    if flock(&file, &path, Mode::Exclusive, wait)? { Ok(file) } else { Err(Error::InUse { path: root.to_owned() }) }
+}
+
+/// Waits until nobody has the gc lock exclusively: whoever sets a store up, or deletes from it, is done then.
+pub(crate) fn settle(root: &Path) -> Result<()> {
+    let path = root.join("gc.lock");
+    flock(&open(&path)?, &path, Mode::Shared, Wait::Yes).map(drop)
 }
 
 fn open(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at("open", path)
 }
 
-fn flock(file: &File, path: &Path, shared: bool, wait: bool) -> Result<bool> {
-    let operation = match (shared, wait) {
-        (true, true) => FlockOperation::LockShared,
-        (true, false) => FlockOperation::NonBlockingLockShared,
-        (false, true) => FlockOperation::LockExclusive,
-        (false, false) => FlockOperation::NonBlockingLockExclusive,
+fn flock(file: &File, path: &Path, mode: Mode, wait: Wait) -> Result<bool> {
+    let operation = match (mode, wait) {
+        (Mode::Shared, Wait::Yes) => FlockOperation::LockShared,
+        (Mode::Shared, Wait::No) => FlockOperation::NonBlockingLockShared,
+        (Mode::Exclusive, Wait::Yes) => FlockOperation::LockExclusive,
+        (Mode::Exclusive, Wait::No) => FlockOperation::NonBlockingLockExclusive,
     };
     loop {
         match rustix::fs::flock(file, operation) {

@@ -33,7 +33,7 @@ impl Session {
         loop {
             let name = format!("{:016x}", random_number()?);
             let directory = root.join("active").join(&name);
-            let Some(lock) = LockFile::take(&lock_of(&directory), false)? else { continue };
+            let Some(lock) = LockFile::try_take(&lock_of(&directory))? else { continue };
             fs::create_dir(&directory).at("create", &directory)?;
             return Ok(Self { root: root.to_owned(), directory, _lock: lock });
         }

@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{At, Error, Result};
-use crate::lock::{self, Lease};
+use crate::lock::{self, Lease, Wait};
 use crate::session::{self, Session};
 use crate::{durability, layout, reserve, schema, trash};
 
@@ -238,27 +238,42 @@ fn connect(database: &Path, more: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The database in the format of this builder, read from once, so that it is known to be one.
+/// The database in the format of this builder. Several processes may create it or bring it there at once: one does,
+/// and the others wait for that, but not for what it builds then.
 fn open_database(root: &Path, database: &Path) -> Result<Connection> {
-    let mut connection = match connect(database, OpenFlags::empty()) {
-        Ok(connection) => connection,
-        Err(_) if !database.exists() => create(root, database)?,
+    if let Some(connection) = open_current(root, database)? {
+        return Ok(connection);
+    }
+    make_directory(root, true)?;
+    lock::settle(root)?;
+    if let Some(connection) = open_current(root, database)? {
+        return Ok(connection);
+    }
+    let _alone = match lock::exclusive(root, Wait::No) {
+        Ok(alone) => alone,
+        Err(Error::InUse { .. }) => {
+            lock::settle(root)?;
+            if let Some(connection) = open_current(root, database)? {
+                return Ok(connection);
+            }
+            // An older builder is at work in an older store.
+            lock::exclusive(root, Wait::Yes)?
+        }
         Err(error) => return Err(error),
     };
-    if schema::version(&connection, root)? < schema::VERSION {
-        let _alone = lock::exclusive(root, true)?;
-        set_up(&mut connection, root)?;
-    }
-    Ok(connection)
-}
-
-/// Makes the directories and an empty database. Several processes may do it at once.
-fn create(root: &Path, database: &Path) -> Result<Connection> {
-    make_directory(root, true)?;
-    let _alone = lock::exclusive(root, true)?;
     let mut connection = connect(database, OpenFlags::SQLITE_OPEN_CREATE)?;
     set_up(&mut connection, root)?;
     Ok(connection)
+}
+
+/// `None` when there is no database, or one that is still to be brought to this builder's format.
+fn open_current(root: &Path, database: &Path) -> Result<Option<Connection>> {
+    let connection = match connect(database, OpenFlags::empty()) {
+        Ok(connection) => connection,
+        Err(_) if !database.exists() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok((schema::version(&connection, root)? == schema::VERSION).then_some(connection))
 }
 
 /// Everything that a store has from its beginning, as far as it is missing.

@@ -196,12 +196,20 @@ fn readable(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::LazyLock;
 
     use proptest::collection::btree_map;
     use proptest::prelude::*;
 
     use super::*;
     use crate::content::{EntryDigest, TreeBuilder};
+
+    /// Listings only add up, so that one store will do for all cases.
+    static SHARED: LazyLock<(tempfile::TempDir, Store)> = LazyLock::new(|| {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        (root, store)
+    });
 
     type Files = BTreeMap<Vec<&'static str>, u8>;
 
@@ -253,18 +261,16 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
         #[test]
         fn changes_equal_the_naive_difference(old in files(), new in files(), limit in 0..12_usize) {
-            let root = tempfile::tempdir().unwrap();
-            let store = Store::open(root.path()).unwrap();
+            let (_, store) = &*SHARED;
             let (old_trees, new_trees) = (build(&old), build(&new));
             store.put_trees(&old_trees).unwrap();
             store.put_trees(&new_trees).unwrap();
-            let found = changes(&store, &old_trees.root, &new_trees.root, usize::MAX).unwrap().unwrap();
+            let found = changes(store, &old_trees.root, &new_trees.root, usize::MAX).unwrap().unwrap();
             let found: Vec<_> = found.into_iter().map(|change| (change.path, change.kind)).collect();
             prop_assert_eq!(&found, &naive(&old, &new));
-            let few = changes(&store, &old_trees.root, &new_trees.root, limit).unwrap().unwrap();
+            let few = changes(store, &old_trees.root, &new_trees.root, limit).unwrap().unwrap();
             prop_assert_eq!(few.len(), limit.min(found.len()));
             prop_assert!(few.iter().zip(&found).all(|(few, all)| few.path == all.0));
         }

@@ -1,5 +1,7 @@
 //! Images and names.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
@@ -36,7 +38,7 @@ fn an_image_is_found_by_id_name_and_prefix() {
     assert_eq!(store.image_by_name("b").unwrap(), None);
     let hex = new.id.hex();
     for prefix in [&hex[..1], &hex[..12], &hex, &new.id.to_string()[..20], &hex[..6].to_uppercase()] {
-        assert_eq!(store.images_by_id_prefix(prefix).unwrap(), [found.clone()], "{prefix}");
+        assert_eq!(store.images_by_id_prefix(prefix).unwrap(), std::slice::from_ref(&found), "{prefix}");
     }
     let other = if hex.starts_with('0') { "1" } else { "0" };
     for prefix in ["", "sha256:", "g", other, "../..", &format!("{hex}0")] {

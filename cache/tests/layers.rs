@@ -47,7 +47,7 @@ fn upper_and_work_are_fresh_and_vanish() {
     assert!(names_in(active.upper()).is_empty() && names_in(active.work()).is_empty());
     // What overlay leaves there.
     fs::create_dir_all(active.work().join("work/incompat/volatile")).unwrap();
-    fs::set_permissions(active.work().join("work"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(active.work().join("work"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::write(active.upper().join("x"), "").unwrap();
     let id = active.commit(LayerMeta::default()).unwrap();
     assert_eq!(store.part_dirs(&id).unwrap(), [root.path().join(format!("snapshots/{id}/fs"))]);

@@ -1,5 +1,7 @@
 //! Several processes, some of them killed.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;
@@ -82,7 +84,7 @@ fn fill(store: &Store) -> Error {
             Err(error) => return error,
         };
         let number = names_in(&store.root().join("blobs/sha256")).len() as u8;
-        if blob.write_all(&[number; 20_000]).is_err() {
+        if blob.write_all(&vec![number; 20_000]).is_err() {
             // The rest of the story: the next thing that the store itself writes.
             drop(blob);
             let active = match store.new_layer() {
@@ -91,7 +93,7 @@ fn fill(store: &Store) -> Error {
             };
             let mut file = fs::File::create(active.upper().join("file")).unwrap();
             while file.write_all(&[1; 512]).is_ok() {}
-            return store.put_blob(&[2; 100_000]).unwrap_err();
+            return store.put_blob(&vec![2; 100_000]).unwrap_err();
         }
         if let Err(error) = blob.commit(None) {
             return error;
@@ -197,9 +199,9 @@ fn killed_at_any_moment_the_store_stays_whole() {
     let (root, store) = store();
     drop(store);
     for round in 0..8 {
-        let process = child("hammer", root.path());
+        let mut process = child("hammer", root.path());
         // Let it get somewhere: further in every round.
-        while names_in(&root.path().join("snapshots")).len() < round * 5 {}
+        while names_in(&root.path().join("snapshots")).len() < round * 5 && process.is_running() {}
         process.kill();
         let store = Store::open(root.path()).unwrap();
         for record in store.all_records().unwrap() {

@@ -17,6 +17,8 @@ use crate::output;
 pub(crate) struct CacheGraph {
     records: Vec<StoredRecord>,
     by_key: HashMap<CacheKey, usize>,
+    /// The bytes of the layer that each step made.
+    sizes: Vec<u64>,
     /// The steps that no other step here uses, newest first.
     targets: Vec<usize>,
 }
@@ -24,7 +26,7 @@ pub(crate) struct CacheGraph {
 impl CacheGraph {
     /// Everything that is recorded.
     pub(crate) fn all(store: &Store) -> CliResult<Self> {
-        Ok(Self::new(store.all_records()?))
+        Self::new(store, store.all_records()?)
     }
 
     /// What led to one step.
@@ -40,15 +42,23 @@ impl CacheGraph {
             }
         }
         records.reverse();
-        Ok(Self::new(records))
+        Self::new(store, records)
     }
 
-    fn new(records: Vec<StoredRecord>) -> Self {
+    fn new(store: &Store, records: Vec<StoredRecord>) -> CliResult<Self> {
+        let mut sizes = Vec::with_capacity(records.len());
+        for record in &records {
+            let top = record.output.as_ref().and_then(|output| output.layers.last());
+            sizes.push(match top {
+                Some(layer) if record.kind != "image" => store.layer(layer)?.meta.size,
+                _ => record.size,
+            });
+        }
         let by_key: HashMap<_, _> = records.iter().enumerate().map(|(at, record)| (record.recipe, at)).collect();
         let used: HashSet<CacheKey> = records.iter().flat_map(StoredRecord::inputs).collect();
         let mut targets: Vec<usize> = (0..records.len()).filter(|at| !used.contains(&records[*at].recipe)).collect();
         targets.sort_by_key(|at| std::cmp::Reverse(records[*at].created_ms));
-        Self { records, by_key, targets }
+        Ok(Self { records, by_key, sizes, targets })
     }
 
     fn inputs(&self, at: usize) -> Vec<usize> {
@@ -74,7 +84,7 @@ impl CacheGraph {
                 let _ = writeln!(text, "{line}{}", record.name);
                 let inputs = self.inputs(at);
                 let bar = if inputs.is_empty() { "   " } else { "│  " };
-                let _ = writeln!(text, "{below}{bar}{}", details(record));
+                let _ = writeln!(text, "{below}{bar}{}", self.details(at));
                 // A chain stays in its column; only side inputs are indented.
                 for (position, &input) in inputs.iter().enumerate() {
                     let (line, deeper) = if position == 0 {
@@ -97,15 +107,16 @@ impl CacheGraph {
         format!(
             "{} steps, {present} of them cached, {cost:.1}s to run them all, {} in their layers",
             self.records.len(),
-            output::size(self.records.iter().map(|record| record.size).sum())
+            output::size(self.sizes.iter().sum())
         )
     }
 
     /// For Graphviz. An edge goes from a step to the step that uses it.
     pub(crate) fn dot(&self) -> String {
         let mut graph: DiGraph<String, &str> = DiGraph::new();
-        let nodes: Vec<_> =
-            self.records.iter().map(|record| graph.add_node(format!("{}\n{}", record.name, details(record)))).collect();
+        let nodes: Vec<_> = (0..self.records.len())
+            .map(|at| graph.add_node(format!("{}\n{}", self.records[at].name, self.details(at))))
+            .collect();
         for (at, node) in nodes.iter().enumerate() {
             for input in self.inputs(at) {
                 graph.add_edge(nodes[input], *node, "");
@@ -124,30 +135,34 @@ impl CacheGraph {
 
     /// For programs: every step with the components of its key.
     pub(crate) fn json(&self) -> Value {
-        let steps: Vec<Value> = self.records.iter().map(step).collect();
+        let steps: Vec<Value> =
+            self.records.iter().zip(&self.sizes).map(|(record, size)| step(record, *size)).collect();
         let targets: Vec<String> = self.targets.iter().map(|at| self.records[*at].recipe.to_string()).collect();
         json!({ "targets": targets, "steps": steps })
     }
 }
 
-fn details(record: &StoredRecord) -> String {
-    let state = if record.output.is_some() { "cached" } else { "pruned" };
-    let files = record
-        .components
-        .iter()
-        .filter(|component| matches!(component.part, Part::Files(_)))
-        .map(|component| format!(" · files {}", component.value))
-        .collect::<String>();
-    format!(
-        "{state} {} · {} · {:.2}s · used {}×{files}",
-        record.recipe.short(),
-        output::size(record.size),
-        record.cost.as_secs_f64(),
-        record.hits
-    )
+impl CacheGraph {
+    fn details(&self, at: usize) -> String {
+        let (record, size) = (&self.records[at], self.sizes[at]);
+        let state = if record.output.is_some() { "cached" } else { "pruned" };
+        let files = record
+            .components
+            .iter()
+            .filter(|component| matches!(component.part, Part::Files(_)))
+            .map(|component| format!(" · files {}", component.value))
+            .collect::<String>();
+        format!(
+            "{state} {} · {} · {:.2}s · used {}×{files}",
+            record.recipe.short(),
+            output::size(size),
+            record.cost.as_secs_f64(),
+            record.hits
+        )
+    }
 }
 
-fn step(record: &StoredRecord) -> Value {
+fn step(record: &StoredRecord, size: u64) -> Value {
     json!({
         "key": record.recipe.to_string(),
         "contentKey": record.content.as_ref().map(ToString::to_string),
@@ -155,7 +170,7 @@ fn step(record: &StoredRecord) -> Value {
         "kind": record.kind,
         "cached": record.output.is_some(),
         "costMs": u64::try_from(record.cost.as_millis()).unwrap_or(u64::MAX),
-        "size": record.size,
+        "size": size,
         "created": timestamp(record.created_ms),
         "lastUsed": timestamp(record.last_used_ms),
         "hits": record.hits,

@@ -48,7 +48,7 @@ pub(crate) enum ArchiveKind {
 }
 
 /// How layers are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Compression {
     /// Not at all.
     Uncompressed,
@@ -56,6 +56,16 @@ pub(crate) enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
+}
+
+impl From<Compression> for builder_image::compress::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Uncompressed => Self::Uncompressed,
+            Compression::Gzip => Self::Gzip,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// A file or standard output.

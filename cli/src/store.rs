@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use builder_cache::{BlobDigest, Image, Store};
 use builder_frontend::config::ImageConfig;
-use builder_image::reference::Reference;
+use builder_image::Reference;
 
 use crate::commands::Global;
 use crate::error::{CliError, CliResult};

@@ -46,7 +46,18 @@ fn main() -> Result<()> {
             digest.digest.short()
         );
     }
-    let patterns = ["*.md", "**/*.log", "target", "**/node_modules", ".git", "**/*~", "!README.md", "dist/**", "**/.DS_Store", "d*/x?z"];
+    let patterns = [
+        "*.md",
+        "**/*.log",
+        "target",
+        "**/node_modules",
+        ".git",
+        "**/*~",
+        "!README.md",
+        "dist/**",
+        "**/.DS_Store",
+        "d*/x?z",
+    ];
     let ignore = IgnoreMatcher::new(patterns)?;
     let start = Instant::now();
     let local = LocalContext::open(&context, ignore.clone(), Some(index.clone()))?;
@@ -69,7 +80,8 @@ fn main() -> Result<()> {
     let mut last = None;
     let mut layers = vec![base.clone()];
     for round in 0..4 {
-        let (upper, overlay_work) = (work.path().join(format!("upper{round}")), work.path().join(format!("work{round}")));
+        let (upper, overlay_work) =
+            (work.path().join(format!("upper{round}")), work.path().join(format!("work{round}")));
         fs::create_dir(&upper)?;
         fs::create_dir(&overlay_work)?;
         if round == 3 {

@@ -8,3 +8,5 @@ pub mod pattern;
 pub mod rootfs;
 pub mod sandbox;
 mod sys;
+#[cfg(test)]
+mod test_kit;

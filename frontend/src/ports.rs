@@ -12,8 +12,16 @@ pub struct PortError {
     pub reason: String,
 }
 
-/// The ports that one word names, as `80/tcp`, in order.
-pub(crate) fn parse(word: &str) -> Result<Vec<String>, PortError> {
+/// A range of ports of one protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ports {
+    protocol: &'static str,
+    first: u16,
+    last: u16,
+}
+
+/// The ports that one word names.
+pub(crate) fn parse(word: &str) -> Result<Ports, PortError> {
     let wrong = |reason: String| PortError { word: word.to_owned(), reason };
     let (front, port) = word.rsplit_once(':').map_or((None, word), |(front, port)| (Some(front), port));
     let (ports, protocol) = port.split_once('/').unwrap_or((port, ""));
@@ -39,7 +47,26 @@ pub(crate) fn parse(word: &str) -> Result<Vec<String>, PortError> {
             }
         }
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok(Ports { protocol, first, last })
+}
+
+/// All ports of all ranges as `80/tcp`, each once, sorted as text. Ranges are joined first, so that many overlapping
+/// ones cost nothing.
+pub(crate) fn list(mut ranges: Vec<Ports>) -> Vec<String> {
+    ranges.sort_unstable();
+    let mut joined: Vec<Ports> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.protocol == range.protocol && range.first <= last.last => {
+                last.last = last.last.max(range.last);
+            }
+            _ => joined.push(range),
+        }
+    }
+    let ports = joined.iter().flat_map(|range| (range.first..=range.last).map(|port| (port, range.protocol)));
+    let mut ports: Vec<String> = ports.map(|(port, protocol)| format!("{port}/{protocol}")).collect();
+    ports.sort_unstable();
+    ports
 }
 
 fn range(text: &str) -> Result<(u16, u16), String> {
@@ -74,8 +101,17 @@ mod tests {
             ("[::1]:8000-9000:80", &["80/tcp"]),
         ];
         for (word, expected) in table {
-            assert_eq!(parse(word).unwrap(), expected, "{word}");
+            assert_eq!(list(vec![parse(word).unwrap()]), expected, "{word}");
         }
+    }
+
+    #[test]
+    fn ranges_are_joined() {
+        let ranges = ["443", "80-82", "81-90/udp", "80", "82-83", "443", "0-65535/sctp", "1-65535/sctp"];
+        let ports = list(ranges.iter().map(|word| parse(word).unwrap()).collect());
+        assert_eq!(ports.len(), 65_536 + 10 + 5);
+        let tcp: Vec<&String> = ports.iter().filter(|port| port.ends_with("tcp") && !port.ends_with("sctp")).collect();
+        assert_eq!(tcp, ["443/tcp", "80/tcp", "81/tcp", "82/tcp", "83/tcp"]);
     }
 
     #[test]

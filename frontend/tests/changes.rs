@@ -1,5 +1,7 @@
 //! `import --change` and `commit -c`.
 
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests, too")]
+
 use builder_frontend::changes::apply_changes;
 use builder_frontend::config::{History, ImageConfig};
 

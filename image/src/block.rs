@@ -48,18 +48,12 @@ impl Drop for Block {
 pub(crate) struct BlockFiller {
     data: Vec<u8>,
     filled: usize,
-    total: u64,
     spares: Spares,
 }
 
 impl BlockFiller {
     pub(crate) fn new() -> Self {
-        Self { data: vec![0; BLOCK], filled: 0, total: 0, spares: Spares::default() }
-    }
-
-    /// Bytes so far.
-    pub(crate) fn total(&self) -> u64 {
-        self.total
+        Self { data: vec![0; BLOCK], filled: 0, spares: Spares::default() }
     }
 
     /// Room in the current block, never empty.
@@ -70,7 +64,6 @@ impl BlockFiller {
     /// Says that `count` bytes of [`BlockFiller::room`] are written now. Gives the block when that made it full.
     fn advance(&mut self, count: usize) -> Option<Block> {
         self.filled += count;
-        self.total += count as u64;
         (self.filled == BLOCK).then(|| self.take())
     }
 
@@ -130,11 +123,6 @@ pub(crate) struct BlockWriter {
 impl BlockWriter {
     fn new(queue: SyncSender<Block>) -> Self {
         Self { filler: BlockFiller::new(), queue }
-    }
-
-    /// Bytes so far.
-    pub(crate) fn total(&self) -> u64 {
-        self.filler.total()
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
@@ -228,7 +216,7 @@ fn hash(blocks: &Receiver<Arc<Block>>) -> Hashed {
 #[derive(Debug)]
 pub(crate) struct BlockReader {
     blocks: Receiver<Block>,
-    to_hash: SyncSender<Arc<Block>>,
+    to_hash: Option<SyncSender<Arc<Block>>>,
     current: Option<Arc<Block>>,
     position: usize,
 }
@@ -239,8 +227,10 @@ impl BlockReader {
         while self.current.as_ref().is_none_or(|block| self.position == block.bytes().len()) {
             let Ok(block) = self.blocks.recv() else { return &[] };
             let block = Arc::new(block);
-            // The hasher ends only after this sender is gone.
-            let _ = self.to_hash.send(Arc::clone(&block));
+            if let Some(to_hash) = &self.to_hash {
+                // The hasher ends only after this sender is gone.
+                let _ = to_hash.send(Arc::clone(&block));
+            }
             self.current = Some(block);
             self.position = 0;
         }
@@ -265,12 +255,13 @@ pub(crate) struct Pulled<T, P, E> {
     pub(crate) consumed: T,
     /// What the producer gave. When it failed, the reader saw a stream that ends early.
     pub(crate) produced: Result<P, E>,
-    /// Hash of what was read.
+    /// Hash of what was read; of nothing when none was asked for.
     pub(crate) hashed: Hashed,
 }
 
 /// Runs a stream the other way round: the reader on this thread asks for bytes.
 pub(crate) fn pull<T, P: Send, E: Send + From<Stopped>>(
+    hash_it: bool,
     produce: impl FnOnce(&mut BlockWriter) -> Result<P, E> + Send,
     consume: impl FnOnce(&mut BlockReader) -> T,
 ) -> Pulled<T, P, E> {
@@ -284,6 +275,7 @@ pub(crate) fn pull<T, P: Send, E: Send + From<Stopped>>(
             Ok(produced)
         });
         let hasher = scope.spawn(move || hash(&hash_queue));
+        let to_hash = hash_it.then_some(to_hash);
         let mut reader = BlockReader { blocks, to_hash, current: None, position: 0 };
         let consumed = consume(&mut reader);
         drop(reader);

@@ -45,7 +45,13 @@ heading() {
 say() { printf '%s%s%s\n' "$faint" "$*" "$plain"; }
 # Shows a command, then runs it; the output is kept in $demo/output for `must_have`.
 run() {
-    printf '%s$ %s%s\n' "$bold" "${*//$target/$(basename "$target")}" "$plain"
+    local word words=
+    for word in "${@//$target/$(basename "$target")}"; do
+        # Quoted where a shell would need it.
+        if [[ $word == *[!A-Za-z0-9_./:=@,-]* ]]; then word="'$word'"; fi
+        words+=" $word"
+    done
+    printf '%s$%s%s\n' "$bold" "$words" "$plain"
     "$@" 2>&1 | tee "$demo/output"
 }
 must_have() { grep --quiet --extended-regexp -- "$1" "$demo/output" || { echo "expected in this output: $1" >&2; exit 1; }; }

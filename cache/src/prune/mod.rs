@@ -19,6 +19,7 @@ use crate::blob::{blob_path, remove_file};
 use crate::error::Result;
 use crate::id::BlobDigest;
 use crate::layer::layer_directory;
+use crate::lock::Wait;
 use crate::store::{Commit, Store};
 use crate::{reserve, session, trash};
 
@@ -77,28 +78,26 @@ impl Store {
     /// Deletes records, and then the layers, blobs and listings that nothing refers to. Images stay. Fails with
     /// [`crate::Error::InUse`] while a builder holds a [`crate::Lease`], this process included.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
-        self.prune_with(options.wait, options.dry_run, |state| state.evict(options))
+        self.prune_with(wait(options.wait), options.dry_run, |state| state.evict(options))
     }
 
     /// Deletes images without a name (or all), and then what nothing refers to any more. Records stay.
     pub fn prune_images(&self, options: &PruneImagesOptions) -> Result<Pruned> {
-        self.prune_with(options.wait, options.dry_run, |state| state.remove_images(options))
+        self.prune_with(wait(options.wait), options.dry_run, |state| state.remove_images(options))
     }
 
     /// Deletes what nothing refers to.
     pub(crate) fn collect_garbage(&self) -> Result<Pruned> {
-        self.prune_with(false, false, |_| {})
+        self.prune_with(Wait::No, false, |_| {})
     }
 
-    fn prune_with(&self, wait: bool, dry_run: bool, choose: impl FnOnce(&mut State)) -> Result<Pruned> {
+    fn prune_with(&self, wait: Wait, dry_run: bool, choose: impl FnOnce(&mut State)) -> Result<Pruned> {
         let mut pruned;
         {
             let _alone = self.alone(wait)?;
             if !dry_run {
-                // First what needs no room in the database: the disk may be full.
                 session::sweep(self.root())?;
                 sweep::sweep_locks(self.root())?;
-                trash::empty(self.root())?;
             }
             let mut state = self.read_consistent(State::load)?;
             state.follow_manifests(self);
@@ -128,4 +127,8 @@ impl Store {
         reserve::set_aside(self.root());
         Ok(pruned)
     }
+}
+
+fn wait(wait: bool) -> Wait {
+    if wait { Wait::Yes } else { Wait::No }
 }

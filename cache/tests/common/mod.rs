@@ -1,8 +1,9 @@
 //! Stores, layers and records in a line.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and print")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -124,8 +125,8 @@ impl Process {
         assert!(lines.map_while(Result::ok).any(|line| line.ends_with("ready")), "the child ended early");
     }
 
-    pub fn go_on(&mut self) {
-        self.stdin.write_all(b"\n").unwrap();
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn kill(mut self) {

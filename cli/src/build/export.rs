@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context;
 use builder_cache::{BlobDigest, DiffId, NewImage, Snapshot, Store};
 use builder_executor::rootfs::{Driver, Purpose};
 use builder_frontend::plan::{LayerFacts, Plan};
-use builder_image::reference::Reference;
+use builder_image::Reference;
+use builder_image::archive::{Format, SaveImage, SaveOptions, save, save_layout};
+use builder_image::compress::Compression;
+use builder_image::layer::WriteOptions;
 use builder_solver::CacheKey;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -18,7 +21,7 @@ use super::metadata::{write_metadata, write_whole};
 use crate::commands::build::BuildArgs;
 use crate::commands::images::timestamp;
 use crate::error::{CliError, CliResult};
-use crate::outputs::{ArchiveKind, Compression, Dest, OutputSpec};
+use crate::outputs::{ArchiveKind, Dest, OutputSpec};
 use crate::progress::{Progress, Step};
 
 /// Sends a result where it should go.
@@ -34,6 +37,8 @@ pub(crate) struct Exporter<'a> {
 struct Assembled {
     id: BlobDigest,
     names: Vec<String>,
+    /// It is in the store only until the outputs are written.
+    passing: bool,
 }
 
 impl Exporter<'_> {
@@ -68,9 +73,12 @@ impl Exporter<'_> {
                 facts.insert("image.name".into(), json!(image.names.join(",")));
             }
         }
-        for output in outputs {
-            self.output(output, snapshot, image.as_ref(), &mut facts)?;
+        let written: CliResult<()> =
+            outputs.iter().try_for_each(|output| self.output(output, snapshot, image.as_ref(), &mut facts));
+        if let Some(image) = image.as_ref().filter(|image| image.passing) {
+            self.store.remove_image(&image.id)?;
         }
+        written?;
         if let (Some(file), Some(image)) = (&self.args.iidfile, &image) {
             write_whole(file, image.id.to_string().as_bytes())?;
         }
@@ -106,6 +114,7 @@ impl Exporter<'_> {
         let bytes = serde_json::to_vec(&config)?;
         let id = BlobDigest::of(&bytes);
         step.note(format!("writing image {id}"));
+        let passing = !into_store && self.store.image(&id)?.is_none();
         if !self.store.has_blob(&id)? {
             self.store.put_blob(&bytes)?;
         }
@@ -124,7 +133,7 @@ impl Exporter<'_> {
                 step.note(format!("naming to {name}"));
             }
         }
-        Ok(Assembled { id, names })
+        Ok(Assembled { id, names, passing })
     }
 
     /// What the image's config says of a layer, and the bytes of its files.
@@ -172,7 +181,8 @@ impl Exporter<'_> {
                 };
                 let mut all = image.names.clone();
                 all.extend(self.names(names)?);
-                let digest = self.step(name, || self.archive(*kind, dest, *tar, &all, *compression, image))?;
+                let archive = Archive { kind: *kind, dest, tar: *tar, names: all, compression: (*compression).into() };
+                let digest = self.step(name, || self.archive(&archive, image))?;
                 facts.insert("containerimage.digest".into(), json!(digest));
                 Ok(())
             }
@@ -195,32 +205,61 @@ impl Exporter<'_> {
 }
 
 impl Exporter<'_> {
-    fn local(&self, _snapshot: &Snapshot, _dest: &Path) -> CliResult<()> {
-        Err(CliError::message("TEMP"))
+    fn root(&self, snapshot: &Snapshot) -> CliResult<OwnedFd> {
+        let root = self.driver.mount(self.store, snapshot, None, Purpose::Files)?;
+        Ok(root.as_fd().try_clone_to_owned()?)
+    }
+
+    fn local(&self, snapshot: &Snapshot, dest: &Path) -> CliResult<()> {
+        builder_image::export::directory(&self.root(snapshot)?, dest, self.plan.source_date_epoch)
+            .with_context(|| format!("the result can't be written to {}", dest.display()))?;
+        Ok(())
     }
 
     /// The files as a tarball, nothing of it in memory or in a temporary file.
     fn tar(&self, snapshot: &Snapshot, dest: &Dest) -> CliResult<()> {
-        let root = self.driver.mount(self.store, snapshot, None, Purpose::Files)?;
-        let root = root.as_fd().try_clone_to_owned()?;
-        let options = builder_image::layer::WriteOptions { clamp: self.plan.source_date_epoch };
+        let root = self.root(snapshot)?;
+        let options = WriteOptions { clamp: self.plan.source_date_epoch };
         write_to(dest, |out| {
-            builder_image::layer::write_root(&root, &options, out)?;
+            builder_image::export::tar(&root, &options, out)?;
             Ok(())
         })
     }
 
-    fn archive(
-        &self,
-        _kind: ArchiveKind,
-        _dest: &Dest,
-        _tar: bool,
-        _names: &[String],
-        _compression: Compression,
-        _image: &Assembled,
-    ) -> CliResult<String> {
-        Err(CliError::message("TEMP"))
+    /// An image archive or layout; returns the digest of the manifest.
+    fn archive(&self, archive: &Archive<'_>, image: &Assembled) -> CliResult<String> {
+        let options = SaveOptions {
+            format: match archive.kind {
+                ArchiveKind::Oci => Format::Oci,
+                ArchiveKind::Docker => Format::Docker,
+            },
+            compression: archive.compression,
+            ..SaveOptions::default()
+        };
+        let names = archive.names.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
+        let images = [SaveImage { id: image.id, names }];
+        let mut saved = None;
+        match archive.dest {
+            Dest::Path(directory) if !archive.tar => {
+                saved = Some(save_layout(self.store, &images, &options, directory)?);
+            }
+            dest => write_to(dest, |out| {
+                saved = Some(save(self.store, &images, &options, out)?);
+                Ok(())
+            })?,
+        }
+        let manifest = saved.and_then(|saved| saved.images.into_iter().next()).map(|image| image.manifest);
+        Ok(manifest.map(|manifest| manifest.digest().to_string()).unwrap_or_default())
     }
+}
+
+/// An archive to write.
+struct Archive<'a> {
+    kind: ArchiveKind,
+    dest: &'a Dest,
+    tar: bool,
+    names: Vec<String>,
+    compression: Compression,
 }
 
 /// Opens the destination; a file that could not be written to its end is removed.

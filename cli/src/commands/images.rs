@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use builder_cache::Image;
-use builder_image::reference::Reference;
+use builder_image::Reference;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 

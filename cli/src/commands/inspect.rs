@@ -1,5 +1,5 @@
 use builder_cache::Store;
-use builder_image::reference::Reference;
+use builder_image::Reference;
 use clap::Args;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use builder_cache::Store;
-use builder_image::reference::Reference;
+use builder_image::Reference;
 use clap::Args;
 
 use super::Global;

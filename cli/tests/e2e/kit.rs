@@ -3,16 +3,33 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
 
 /// A store and a place for contexts; both go away with it.
 pub(crate) struct Lab {
     dir: TempDir,
+}
+
+/// A Dockerfile and what is to be seen in its image.
+#[derive(Debug, Default)]
+pub(crate) struct Case<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) dockerfile: &'a str,
+    pub(crate) files: &'a [(&'a str, &'a str)],
+    pub(crate) args: &'a [&'a str],
+    pub(crate) script: &'a str,
+    pub(crate) prints: &'a str,
 }
 
 /// What a command printed and how it ended.
@@ -110,6 +127,45 @@ impl Lab {
         ran
     }
 
+    /// A context with this Dockerfile and these files.
+    pub(crate) fn project(&self, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+        let context = self.context(files);
+        fs::write(context.join("Dockerfile"), dockerfile).expect("the context is writable");
+        context
+    }
+
+    /// Builds a context under the name `app`, with more arguments.
+    pub(crate) fn try_build(&self, context: &Path, args: &[&str]) -> Ran {
+        let mut all = vec!["build", "--progress=plain", "-t", "app"];
+        all.extend(args);
+        all.push(context.to_str().expect("a UTF-8 path"));
+        self.run(&all)
+    }
+
+    /// The same, and it must succeed.
+    #[track_caller]
+    pub(crate) fn build_with(&self, context: &Path, args: &[&str]) -> Ran {
+        let ran = self.try_build(context, args);
+        assert_eq!(ran.code, 0, "builder build {}\n{}\n{}", args.join(" "), ran.stdout, ran.stderr);
+        ran
+    }
+
+    /// Builds every Dockerfile with its arguments and files, and compares what the script prints in the image.
+    #[track_caller]
+    pub(crate) fn check(&self, cases: &[Case<'_>]) {
+        for case in cases {
+            let context = self.project(case.dockerfile, case.files);
+            let ran = self.try_build(&context, case.args);
+            assert_eq!(ran.code, 0, "{}: the build fails\n{}\n{}", case.name, case.dockerfile, ran.stderr);
+            assert_eq!(self.shell(case.script), case.prints, "{}\n{}", case.name, case.dockerfile);
+        }
+    }
+
+    /// Starts a command and lets it run.
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Background {
+        Background::start(&mut self.command(args))
+    }
+
     /// What a shell script prints in the image `app`.
     #[track_caller]
     pub(crate) fn shell(&self, script: &str) -> String {
@@ -176,9 +232,123 @@ impl Ran {
         found
     }
 
+    /// What the steps printed, without numbers and times.
+    pub(crate) fn output(&self) -> String {
+        let mut text = String::new();
+        for line in self.stderr.lines() {
+            let mut words = line.splitn(3, ' ');
+            if let (Some(number), Some(time), rest) = (words.next(), words.next(), words.next())
+                && number.starts_with('#')
+                && time.starts_with(|c: char| c.is_ascii_digit())
+            {
+                text.push_str(rest.unwrap_or_default());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
     #[track_caller]
     pub(crate) fn assert_stderr(&self, part: &str) {
         assert!(self.stderr.contains(part), "no `{part}` in\n{}", self.stderr);
+    }
+}
+
+/// A command that runs beside the test. It is killed when the test ends before it does.
+pub(crate) struct Background {
+    child: Child,
+    lines: Receiver<String>,
+    seen: String,
+    stdout: Option<JoinHandle<String>>,
+}
+
+/// How long anything may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Background {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("builder starts");
+        let stderr = child.stderr.take().expect("it is a pipe");
+        let mut stdout = child.stdout.take().expect("it is a pipe");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let _ = sender.send(String::from_utf8_lossy(&line).into_owned() + "\n");
+            }
+        });
+        let stdout = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stdout.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Self { child, lines, seen: String::new(), stdout: Some(stdout) }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("it is a pipe, and nobody has taken it yet")
+    }
+
+    /// Waits for a line on standard error that contains `text`.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    if line.contains(text) {
+                        return;
+                    }
+                }
+                Err(_) => panic!("no `{text}` in\n{}", self.seen),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it is still there");
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Ran {
+        let status = self.ended();
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.seen.push_str(&line);
+        }
+        let stdout = self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        Ran { code: status.code().unwrap_or(-1), stdout, stderr: std::mem::take(&mut self.seen) }
+    }
+
+    #[track_caller]
+    fn ended(&mut self) -> ExitStatus {
+        let process = pidfd_open(self.pid(), PidfdFlags::empty()).expect("it is our child");
+        let seconds = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&seconds)).expect("a process can be polled");
+        assert_eq!(ready, 1, "still running after {PATIENCE:?}\n{}", self.seen);
+        self.child.wait().expect("it is our child")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds; what it watches can't be waited for in another way.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -41,9 +41,8 @@ impl Filter<'_> {
     }
 
     fn directory(&self, path: &[u8], states: &States) -> (Verdict, States) {
-        let (included, include) = self.include.map_or((true, MatchState::default()), |matcher| {
-            matcher.matches(path, &states.include)
-        });
+        let (included, include) =
+            self.include.map_or((true, MatchState::default()), |matcher| matcher.matches(path, &states.include));
         let (excluded, exclude) = self.exclude.matches(path, &states.exclude);
         let reachable = (included || self.include.is_some_and(|matcher| matcher.may_match_below(path)))
             && (!excluded || self.exclude.may_include_below(path));
@@ -129,7 +128,9 @@ fn grow(root: Directory, parents: &[(Vec<u8>, Entry)], end: &End, rules: &Filter
                 let id = DirectoryId::new(end_of_level + next.len());
                 let (source, own) = match &below {
                     Below::Branch(branch) => (branch.directory().path.clone(), branch.directory().own.clone()),
-                    Below::Parent(position) => (parents[position - 1].0.clone().into(), parents[position - 1].1.clone()),
+                    Below::Parent(position) => {
+                        (parents[position - 1].0.clone().into(), parents[position - 1].1.clone())
+                    }
                 };
                 let directory = Directory { path: source, own, entries: Vec::new(), indexed: false };
                 waiting.directory.entries.push(Entry { content: EntryContent::Directory(id), ..entry });

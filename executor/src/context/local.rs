@@ -26,10 +26,8 @@ impl LocalContext {
     /// is read.
     pub fn open(directory: &Path, ignore: IgnoreMatcher, index: Option<PathBuf>) -> Result<Self, SourceError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| SourceError::Open {
-            path: directory.display().to_string(),
-            error: error.into(),
-        })?;
+        let root = rustix::fs::open(directory, flags, Mode::empty())
+            .map_err(|error| SourceError::Open { path: directory.display().to_string(), error: error.into() })?;
         Ok(Self { source: FileSource::local(root, ignore, index), directory: directory.to_owned() })
     }
 

@@ -34,6 +34,9 @@ mod select;
 mod source;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use digest::SelectionDigest;
 pub use entry::{Entry, EntryContent, Stamp, Xattr};
 pub use error::SourceError;

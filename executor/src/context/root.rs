@@ -13,6 +13,9 @@ use builder_cache::content::{read_xattrs, xattr_counts};
 
 use super::entry::Xattr;
 
+/// The kernel's limit for a list of attributes, and for the value of one.
+const MAX_ATTRIBUTE: usize = 64 * 1024;
+
 /// `directory/name`, where the root is the empty path.
 pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() {
@@ -95,8 +98,8 @@ pub(crate) fn list(directory: impl AsFd) -> Result<Vec<Name>, Errno> {
 /// The attributes that count of an open file or directory.
 pub(crate) fn attributes(file: impl AsFd) -> std::io::Result<Option<Box<[Xattr]>>> {
     // Most have none: one call tells.
-    let mut none = [0_u8; 0];
-    match rustix::fs::flistxattr(file.as_fd(), &mut none) {
+    let mut names = [0_u8; 64];
+    match rustix::fs::flistxattr(file.as_fd(), &mut names) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(None),
         Ok(_) | Err(Errno::RANGE) => {}
         Err(error) => return Err(error.into()),
@@ -111,18 +114,21 @@ pub(crate) fn attributes_at(directory: impl AsFd, name: &[u8]) -> std::io::Resul
     use std::os::fd::AsRawFd;
     let mut path = format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
-    let mut buffer = vec![0_u8; 0];
-    let length = loop {
-        match rustix::fs::llistxattr(path.as_slice(), &mut buffer) {
-            Ok(0) | Err(Errno::NOTSUP) => return Ok(None),
-            Ok(_) if buffer.is_empty() => buffer.resize(64 * 1024, 0),
-            Ok(length) => break length,
-            Err(error) => return Err(error.into()),
+    let mut small = [0_u8; 256];
+    let mut large = Vec::new();
+    let names = match rustix::fs::llistxattr(path.as_slice(), &mut small) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(None),
+        Ok(length) => &small[..length],
+        Err(Errno::RANGE) => {
+            large.resize(MAX_ATTRIBUTE, 0);
+            let length = rustix::fs::llistxattr(path.as_slice(), &mut large)?;
+            &large[..length]
         }
+        Err(error) => return Err(error.into()),
     };
     let mut found = Vec::new();
-    for name in buffer[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty() && xattr_counts(name)) {
-        let mut value = vec![0; 64 * 1024];
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty() && xattr_counts(name)) {
+        let mut value = vec![0; MAX_ATTRIBUTE];
         match rustix::fs::lgetxattr(path.as_slice(), name, &mut value) {
             Ok(length) => value.truncate(length),
             Err(Errno::NODATA) => continue,

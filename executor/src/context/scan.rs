@@ -95,8 +95,8 @@ impl Scanner<'_> {
         let failed = |error| vanished_or("read the directory", &path, error);
         let directory = root::open_directory(self.root, &path).map_err(failed)?;
         let device = device.of(own.stamp.dev, &directory);
-        own.xattrs = root::attributes(&directory)
-            .map_err(|error| SourceError::read("read the attributes of", &path, error))?;
+        own.xattrs =
+            root::attributes(&directory).map_err(|error| SourceError::read("read the attributes of", &path, error))?;
         let mut names = root::list(&directory).map_err(failed)?;
         names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         names.dedup_by(|one, other| one.name == other.name);

@@ -66,8 +66,7 @@ impl FileSource {
     }
 
     fn of_snapshot(root: impl AsFd, hash: bool) -> Result<Self, SourceError> {
-        let root = rustix::io::fcntl_dupfd_cloexec(root, 0)
-            .map_err(|error| SourceError::read("open", b"", error))?;
+        let root = rustix::io::fcntl_dupfd_cloexec(root, 0).map_err(|error| SourceError::read("open", b"", error))?;
         let ignore = IgnoreMatcher::default();
         Ok(Self { root, ignore, hash, verify: false, index: None, scanned: Mutex::default() })
     }
@@ -158,8 +157,8 @@ impl FileSource {
         let stat = rustix::fs::fstat(&directory).map_err(failed)?;
         let root_stat = rustix::fs::fstat(&self.root).map_err(failed)?;
         let device = Device { dev: root_stat.st_dev, stable: is_stable(&self.root) }.of(stat.st_dev, &directory);
-        let xattrs = root::attributes(&directory)
-            .map_err(|error| SourceError::read("read the attributes of", path, error))?;
+        let xattrs =
+            root::attributes(&directory).map_err(|error| SourceError::read("read the attributes of", path, error))?;
         let entry = Entry {
             name: split(path).1.into(),
             stamp: Stamp::of(&stat),
@@ -216,9 +215,11 @@ impl FileSource {
         let trees = scanned.trees.iter().filter_map(|scan| Some((scan.branch.as_ref()?, scan.start)));
         // A leaf was scanned at an unknown moment; what `current` says of it is right.
         let current = &index.current;
-        let leaves = scanned.leaves.values().flatten().flat_map(|leaf| {
-            leaf.directory().entries.iter().filter_map(|entry| current.get(&entry.stamp))
-        });
+        let leaves = scanned
+            .leaves
+            .values()
+            .flatten()
+            .flat_map(|leaf| leaf.directory().entries.iter().filter_map(|entry| current.get(&entry.stamp)));
         let found = leaves.chain(trees.flat_map(|(branch, start)| known(&branch.tree, start))).collect();
         let merged = index.loaded.merged(found, true);
         let _ = merged.save(file);
@@ -311,4 +312,3 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What a panicking thread leaves behind is only a scan that was not kept.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

@@ -133,11 +133,7 @@ impl Directory {
         Some(Listing { own: None, children })
     }
 
-    fn child_digest(
-        &self,
-        modes: bool,
-        child: impl Fn(DirectoryId) -> ChildDigest + Sync,
-    ) -> Option<ChildDigest> {
+    fn child_digest(&self, modes: bool, child: impl Fn(DirectoryId) -> ChildDigest + Sync) -> Option<ChildDigest> {
         let own = self.own.digest(modes)?;
         if self.entries.is_empty() {
             return Some(ChildDigest::Entry(own));

@@ -87,12 +87,7 @@ fn open_archive(item: &Item, source: &FileSource, extract: &Extract<'_>) -> Resu
     if extract.is_archive(open()?) { open().map(Some) } else { Ok(None) }
 }
 
-fn unchanged(
-    file: impl std::os::fd::AsFd,
-    entry: &Entry,
-    source: &FileSource,
-    path: &[u8],
-) -> Result<(), SourceError> {
+fn unchanged(file: impl std::os::fd::AsFd, entry: &Entry, source: &FileSource, path: &[u8]) -> Result<(), SourceError> {
     let stat = rustix::fs::fstat(file).map_err(|error| SourceError::read("look at", path, error))?;
     if source.verify() && crate::context::Stamp::of(&stat) != entry.stamp {
         return Err(SourceError::changed(path));

@@ -3,9 +3,7 @@
 //! A layer holds what is written, and the directories on the way to it with what they are like (an overlay takes
 //! them into its upper directory). Directories of the base that nothing is written to are not part of it.
 
-use builder_cache::content::{
-    Child, ChildDigest, DataDigest, EntryDigest, EntryKind, EntryMeta, Listing, Trees,
-};
+use builder_cache::content::{Child, ChildDigest, DataDigest, EntryDigest, EntryKind, EntryMeta, Listing, Trees};
 use builder_solver::ContentDigest;
 use rayon::prelude::*;
 

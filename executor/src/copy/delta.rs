@@ -148,9 +148,9 @@ impl Plan<'_> {
     /// written. The caller still has to ask [`Delta::removes_nothing_of`] the base.
     pub fn delta(&self, old: &ContentDigest, load: impl Fn(&ContentDigest) -> Option<Vec<u8>>) -> Option<Delta> {
         let delta = plan_delta(old, &self.content()?, self.len(), load)?;
-        let single = delta.write.iter().all(|path| self.entry_at(path).is_none_or(|entry| {
-            entry.links < 2 || !matches!(entry.content, EntryContent::File(_))
-        }));
+        let single = delta.write.iter().all(|path| {
+            self.entry_at(path).is_none_or(|entry| entry.links < 2 || !matches!(entry.content, EntryContent::File(_)))
+        });
         single.then_some(delta)
     }
 

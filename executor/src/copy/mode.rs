@@ -42,9 +42,9 @@ impl Chmod {
         match mode {
             FileMode::Octal(bits) if *bits <= 0o7777 => Ok(Self(Change::Octal(*bits))),
             FileMode::Octal(bits) => Err(CopyError::Mode { mode: format!("{bits:o}") }),
-            FileMode::Symbolic(text) => {
-                parse(text).map(|steps| Self(Change::Symbolic(steps))).ok_or_else(|| CopyError::Mode { mode: text.clone() })
-            }
+            FileMode::Symbolic(text) => parse(text)
+                .map(|steps| Self(Change::Symbolic(steps)))
+                .ok_or_else(|| CopyError::Mode { mode: text.clone() }),
         }
     }
 
@@ -58,9 +58,7 @@ impl Chmod {
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match &self.0 {
             Change::Octal(bits) => *bits,
-            Change::Symbolic(steps) => {
-                steps.iter().fold(mode & 0o7777, |mode, step| step.apply(mode, is_directory))
-            }
+            Change::Symbolic(steps) => steps.iter().fold(mode & 0o7777, |mode, step| step.apply(mode, is_directory)),
         }
     }
 }

@@ -65,7 +65,9 @@ fn find(root: BorrowedFd<'_>, file: &str, name: &str, fields: usize) -> Result<O
     let bytes = match read_file(root, file, MAX_ACCOUNTS) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(None),
-        Err(SourceError::TooLarge { limit, .. }) => return Err(format!("/{file} of the image is larger than {limit} bytes")),
+        Err(SourceError::TooLarge { limit, .. }) => {
+            return Err(format!("/{file} of the image is larger than {limit} bytes"));
+        }
         Err(error) => return Err(format!("/{file} of the image: {error}")),
     };
     for line in bytes.split(|&byte| byte == b'\n') {
@@ -121,7 +123,21 @@ mod tests {
     #[test]
     fn nobody() {
         let root = root();
-        for owner in ["", ":staff", "nobody", "node:nogroup", "bad", "huge", "0:bad", "4294967296", "2147483648", "-1", "0x0", "+0", "0\n"] {
+        for owner in [
+            "",
+            ":staff",
+            "nobody",
+            "node:nogroup",
+            "bad",
+            "huge",
+            "0:bad",
+            "4294967296",
+            "2147483648",
+            "-1",
+            "0x0",
+            "+0",
+            "0\n",
+        ] {
             assert!(resolve(&root, owner).is_err(), "{owner:?}");
         }
     }

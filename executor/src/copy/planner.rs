@@ -245,9 +245,9 @@ impl<'a> Plan<'a> {
                 return Ok(index);
             }
             Some(Planned::Leaf(leaf)) => {
-                let link = self.entry(leaf.origin).is_some_and(|(entry, ..)| {
-                    matches!(entry.content, EntryContent::Symlink(_))
-                });
+                let link = self
+                    .entry(leaf.origin)
+                    .is_some_and(|(entry, ..)| matches!(entry.content, EntryContent::Symlink(_)));
                 return Err(conflict(link));
             }
             None if directory.base.is_none() => None,
@@ -287,8 +287,7 @@ impl<'a> Plan<'a> {
         for name in components(path) {
             let directory = &self.directories[here];
             let child = join(&directory.path, name);
-            let blocked =
-                || CopyError::NotADirectory { destination: absolute(path), path: absolute(&child) };
+            let blocked = || CopyError::NotADirectory { destination: absolute(path), path: absolute(&child) };
             here = match directory.children.get(name) {
                 Some(Planned::Directory(index)) => *index,
                 Some(Planned::Leaf(_)) => return Err(blocked()),

@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use builder_cache::content::DataDigest;
 use rayon::prelude::*;
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev};
 use rustix::io::Errno;
 
 use crate::context::root::{self, join, split};
@@ -131,13 +129,7 @@ impl Plan<'_> {
         }
     }
 
-    fn write_leaf(
-        &self,
-        directory: &OwnedFd,
-        path: &[u8],
-        name: &[u8],
-        leaf: &mut Leaf,
-    ) -> Result<Written, CopyError> {
+    fn write_leaf(&self, directory: &OwnedFd, path: &[u8], name: &[u8], leaf: &mut Leaf) -> Result<Written, CopyError> {
         let place = Place { directory: directory.as_fd(), path, name };
         let Some((entry, source_directory, source)) = self.entry(leaf.origin) else {
             let data = match leaf.origin {
@@ -152,8 +144,7 @@ impl Plan<'_> {
         match &entry.content {
             EntryContent::File(_) => {
                 let file = place.create_file(leaf)?;
-                let data: DataDigest =
-                    copy_file(source, source_directory, entry, file.as_fd(), &|| join(path, name))?;
+                let data: DataDigest = copy_file(source, source_directory, entry, file.as_fd(), &|| join(path, name))?;
                 leaf.data = Some(data);
                 place.finish_file(&file, leaf, entry.xattrs.as_deref(), Some(entry.stamp.mtime))?;
                 return Ok(Written { files: 1, bytes: entry.stamp.size });
@@ -189,8 +180,7 @@ impl Plan<'_> {
                 if entry.links < 2 || !matches!(entry.content, EntryContent::File(_)) {
                     continue;
                 }
-                let key =
-                    (std::ptr::from_ref(source), entry.stamp.dev, entry.stamp.ino, leaf.mode, leaf.uid, leaf.gid);
+                let key = (std::ptr::from_ref(source), entry.stamp.dev, entry.stamp.ino, leaf.mode, leaf.uid, leaf.gid);
                 let path = join(&self.directories[index].path, name);
                 match first.get(&key) {
                     Some(target) => leaf.link_to = Some(target.as_slice().into()),
@@ -279,9 +269,7 @@ impl Place<'_> {
         // With its final mode where that can do no harm before the owner is set.
         let mode = if leaf.uid == 0 && leaf.gid == 0 { leaf.mode & 0o777 } else { 0o600 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.replacing("create", || {
-            rustix::fs::openat(self.directory, self.name, flags, Mode::from_raw_mode(mode))
-        })
+        self.replacing("create", || rustix::fs::openat(self.directory, self.name, flags, Mode::from_raw_mode(mode)))
     }
 
     /// Owner before mode (a change of owner clears set-id bits), attributes after both (it clears capabilities), time

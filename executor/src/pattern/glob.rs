@@ -90,10 +90,8 @@ impl Glob {
                 (_, token) => merged.push(token),
             }
         }
-        let choices = merged
-            .iter()
-            .filter(|token| matches!(token, Token::Star | Token::Directories | Token::Rest))
-            .count();
+        let choices =
+            merged.iter().filter(|token| matches!(token, Token::Star | Token::Directories | Token::Rest)).count();
         Self { tokens: merged, choices }
     }
 

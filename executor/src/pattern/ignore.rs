@@ -37,7 +37,9 @@ enum Shape {
     /// `dir/**`, `name**`.
     Prefix(Vec<u8>),
     /// `**/name`: the path is `name` or ends in `/name`.
-    Name { with_slash: Vec<u8> },
+    Name {
+        with_slash: Vec<u8>,
+    },
     /// `**name` (no slash behind the stars).
     Suffix(Vec<u8>),
     General(Glob),
@@ -77,9 +79,7 @@ impl IgnoreMatcher {
     }
 
     /// As [`IgnoreMatcher::new`], with the line that each pattern is on, for errors.
-    pub fn from_lines<P: AsRef<[u8]>>(
-        patterns: impl IntoIterator<Item = (usize, P)>,
-    ) -> Result<Self, PatternError> {
+    pub fn from_lines<P: AsRef<[u8]>>(patterns: impl IntoIterator<Item = (usize, P)>) -> Result<Self, PatternError> {
         let mut matcher = Self::default();
         for (line, text) in patterns {
             if let Some(pattern) = compile(line, text.as_ref())? {
@@ -259,9 +259,8 @@ fn components(pattern: &[u8]) -> Option<Vec<Component>> {
     let mut components = Vec::new();
     for part in split_components(pattern) {
         let part_tokens = tokens(part)?;
-        let many = part_tokens
-            .iter()
-            .any(|token| matches!(token, Token::Directories | Token::Rest | Token::Class { .. }));
+        let many =
+            part_tokens.iter().any(|token| matches!(token, Token::Directories | Token::Rest | Token::Class { .. }));
         components.push(if many { Component::Many } else { Component::One(Glob::new(part_tokens)) });
         if many {
             break;

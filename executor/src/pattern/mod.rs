@@ -32,7 +32,9 @@ pub enum PatternError {
         line: usize,
     },
     /// Not a pattern of Go's `filepath.Match`: an unclosed class, or a `\` at the end.
-    #[error("line {line}: `{pattern}` is not a pattern: a `[` is not closed, a range is not complete, or it ends in `\\`")]
+    #[error(
+        "line {line}: `{pattern}` is not a pattern: a `[` is not closed, a range is not complete, or it ends in `\\`"
+    )]
     Syntax {
         /// The line (or the position in a list of patterns), counted from 1.
         line: usize,

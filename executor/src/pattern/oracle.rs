@@ -12,7 +12,10 @@ pub(super) fn go_match(pattern: &str, name: &str) -> Option<bool> {
 pub(super) fn ignore_match(pattern: &str, path: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let path: Vec<char> = path.chars().collect();
-    if pattern.starts_with(&['*', '*']) && pattern.get(2) != Some(&'/') && !pattern[2..].iter().any(|c| "*?[\\".contains(*c)) {
+    if pattern.starts_with(&['*', '*'])
+        && pattern.get(2) != Some(&'/')
+        && !pattern[2..].iter().any(|c| "*?[\\".contains(*c))
+    {
         return path.ends_with(&pattern[2..]);
     }
     recurse(&pattern, &path, true)

@@ -30,8 +30,8 @@ use std::hash::BuildHasher;
 pub use error::{ExpandError, ExpandErrorKind};
 use lexer::Lexer;
 
-/// By how many bytes expansion may lengthen a word.
-pub const GROWTH: usize = 1 << 20;
+/// By how many bytes expansion may lengthen a word: no process can be given a longer variable.
+pub const GROWTH: usize = 128 << 10;
 
 /// Where the values of variables come from.
 pub trait Variables {

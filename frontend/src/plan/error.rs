@@ -80,6 +80,9 @@ pub enum PlanErrorKind {
         /// How many there are.
         stages: usize,
     },
+    /// `RUN []`
+    #[error("`RUN` has no command")]
+    EmptyCommand,
     /// `COPY https://…`
     #[error("`COPY` does not take URLs")]
     CopyUrl,

@@ -1,8 +1,8 @@
 //! Syntax tree → graph, image config and history.
 //!
 //! [`plan`] goes over a Dockerfile twice. First it walks from the target up and finds the stages that the target needs,
-//! asking [`Images`] for their base images ([`stages`]); then it walks down and turns each instruction into a vertex
-//! ([`convert`], [`run`], [`copy`]) or a change of the config ([`settings`]).
+//! asking [`Images`] for their base images (`stages`); then it walks down and turns each instruction into a vertex
+//! (`convert`, `run`, `copy`) or a change of the config (`settings`).
 //!
 //! Invariants
 //! * Stages that the target does not need are neither resolved nor in the graph.
@@ -36,9 +36,10 @@ use crate::ast::{Command, Dockerfile, Span, Stage};
 use crate::config::ImageConfig;
 use crate::expand::Expander;
 use crate::history::HistoryEntry;
+use crate::platform::Platform;
 use arguments::BuildArguments;
 use convert::Converter;
-use stages::{Finder, Names};
+use stages::{Base, Finder, Names, Needed};
 
 /// Where base images come from. The frontend does no I/O: this is its view of the store and of registries.
 pub trait Images {
@@ -183,6 +184,10 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
     let base = state.base_image();
     let vertex = state.vertex;
     let mut config = state.settings.finish();
+    if config.os.is_empty() || config.architecture.is_empty() {
+        let Platform { os, architecture, variant } = options.platform.clone();
+        (config.os, config.architecture, config.variant) = (os, architecture, variant);
+    }
     config.config.labels.extend(options.labels.iter().cloned());
     Ok(Plan {
         graph,
@@ -192,7 +197,7 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
         base,
         stages: infos,
         contexts,
-        warnings: warnings(&arguments, options, file),
+        warnings: warnings(&arguments, options, file, &needed),
         source_date_epoch,
     })
 }
@@ -211,7 +216,12 @@ fn is_single(file: &Dockerfile) -> bool {
     }
 }
 
-fn warnings(arguments: &BuildArguments, options: &BuildOptions, file: &Dockerfile) -> Vec<String> {
+fn warnings(
+    arguments: &BuildArguments,
+    options: &BuildOptions,
+    file: &Dockerfile,
+    needed: &[Option<Needed<'_>>],
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let unconsumed = arguments.unconsumed();
     if !unconsumed.is_empty() {
@@ -221,6 +231,14 @@ fn warnings(arguments: &BuildArguments, options: &BuildOptions, file: &Dockerfil
         let mut stages = file.stages.iter().enumerate();
         if !stages.any(|(index, stage)| options::is_stage(wanted, index, stage.name().as_deref())) {
             warnings.push(format!("no stage is named `{wanted}`: nothing is built without cache for it"));
+        }
+    }
+    for stage in needed.iter().flatten() {
+        let Base::Image(image) = &stage.base else { continue };
+        let actual = image.config.platform();
+        if actual != options.platform && !actual.os.is_empty() {
+            let (reference, wanted) = (&image.reference, &options.platform);
+            warnings.push(format!("the base image {reference} is for `{actual}`, not for `{wanted}`"));
         }
     }
     warnings

@@ -20,6 +20,9 @@ impl Converter<'_> {
     ) -> Result<(), PlanError> {
         self.refuse(step, run)?;
         let (args, script) = command(state, run)?;
+        if args.is_empty() {
+            return Err(PlanError::new(PlanErrorKind::EmptyCommand, step.instruction.span.clone()));
+        }
         let settings = &state.settings;
         let env = settings.env();
         // What the Dockerfile or an ARG sets is part of the key and comes first.

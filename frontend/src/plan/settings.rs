@@ -119,7 +119,7 @@ impl Settings {
 
     /// Expands a word of an instruction.
     pub(crate) fn expand(&self, expander: Expander, word: &Word) -> Result<String, PlanError> {
-        let expanded = expander.word(&word.value, &self.env);
+        let expanded = expander.word(&word.value, &*self.env);
         expanded.map(|word| word.text.into_owned()).map_err(|error| PlanError::expand(error, word))
     }
 
@@ -165,8 +165,7 @@ impl Settings {
                 text
             }
             Command::Expose(words) => {
-                let mut exposed = self.ports(words, expander)?;
-                exposed.sort();
+                let exposed = self.ports(words, expander)?;
                 let text = format!("EXPOSE {}", go_text::list(&exposed));
                 self.image_mut().config.exposed_ports.extend(exposed);
                 text
@@ -249,16 +248,15 @@ impl Settings {
     }
 
     fn ports(&self, words: &[Word], expander: Expander) -> Result<Vec<String>, PlanError> {
-        let mut exposed = Vec::new();
+        let mut ranges = Vec::new();
         for word in words {
-            let split = expander.words(&word.value, &self.env).map_err(|error| PlanError::expand(error, word))?;
+            let split = expander.words(&word.value, &*self.env).map_err(|error| PlanError::expand(error, word))?;
             for port in split {
-                let ports = ports::parse(&port)
-                    .map_err(|error| PlanError::new(PlanErrorKind::Port(error), word.span.clone()))?;
-                exposed.extend(ports);
+                let wrong = |error| PlanError::new(PlanErrorKind::Port(error), word.span.clone());
+                ranges.push(ports::parse(&port).map_err(wrong)?);
             }
         }
-        Ok(exposed)
+        Ok(ports::list(ranges))
     }
 }
 

@@ -38,13 +38,13 @@ one
 
 #[test]
 fn links_are_merged() {
-    let text = r#"FROM busybox AS a
+    let text = r"FROM busybox AS a
 COPY --link x /x
 COPY --link --chown=1:2 y /y
 COPY --link --chown=app y /named
 COPY --link --chmod=644 y /mode
 COPY --link --from=app /x /z
-"#;
+";
     insta::assert_snapshot!(dump(&plan(text)));
 }
 

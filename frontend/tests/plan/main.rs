@@ -1,5 +1,7 @@
 //! Plans of small Dockerfiles, as people read them: the graph, the config, the history.
 
+#![expect(clippy::unwrap_used, reason = "the functions beside the tests are tests, too")]
+
 mod arguments;
 mod copies;
 mod errors;

@@ -89,7 +89,7 @@ fn names_have_no_case() {
 
 #[test]
 fn stages_inherit_from_stages() {
-    let text = r#"
+    let text = r"
 FROM app AS base
 ARG LEVEL=3
 ENV MODE=fast
@@ -97,7 +97,7 @@ USER root
 ONBUILD RUN triggered
 FROM base
 RUN echo $LEVEL
-"#;
+";
     insta::assert_snapshot!(dump(&plan(text)));
 }
 
@@ -117,7 +117,7 @@ fn triggers_of_a_base_image() {
 
 #[test]
 fn triggers_of_a_base_stage_run_once() {
-    let text = r#"
+    let text = r"
 FROM busybox AS tool
 RUN make tool
 FROM busybox AS base
@@ -128,7 +128,7 @@ FROM base AS child
 RUN $A
 FROM child AS grandchild
 RUN end
-"#;
+";
     insta::assert_snapshot!(dump(&plan(text)));
     assert!(plan(text).config.config.on_build.is_empty());
     let base = plan_with(text, &target("base"));
@@ -184,4 +184,14 @@ fn targets_are_described() {
     let stages = plan(text).stages;
     assert_eq!(stages[0].description.as_deref().map(str::trim), Some("compiles"));
     assert_eq!((stages[1].base.as_str(), stages[1].is_target), ("scratch", true));
+}
+
+#[test]
+fn a_base_image_for_another_machine_is_told() {
+    assert_eq!(
+        plan("FROM foreign\n").warnings,
+        ["the base image docker.io/library/foreign:latest is for `linux/riscv64`, not for `linux/amd64`"]
+    );
+    let plan = plan("FROM bare\n");
+    assert_eq!((plan.config.os.as_str(), plan.config.architecture.as_str()), ("linux", "amd64"));
 }

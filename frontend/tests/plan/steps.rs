@@ -33,7 +33,7 @@ MAINTAINER Jane <j@example.org>
 
 #[test]
 fn runs_in_all_forms() {
-    let text = r##"FROM busybox
+    let text = r#"FROM busybox
 RUN ["/bin/app", "a b", "$HOME"]
 RUN --network=none true
 RUN --network=host true
@@ -57,7 +57,7 @@ B
 RUN one \
   && two
 run three
-"##;
+"#;
     insta::assert_snapshot!(dump(&plan(text)));
 }
 

@@ -45,6 +45,8 @@ impl Images for Store {
                 config.config.shell = vec!["/bin/bash".into(), "-ec".into()];
                 config.config.labels.insert("from".into(), "app".into());
             }
+            "foreign" => "riscv64".clone_into(&mut config.architecture),
+            "bare" => config.architecture.clear(),
             "onbuild" => config.config.on_build.clone_from(&self.triggers),
             "nolayers" => {
                 config.rootfs.diff_ids.clear();

@@ -22,5 +22,5 @@ mod unpack;
 
 pub use descriptor::MediaTypes;
 pub use error::Error;
-pub use load::{LoadedImage, load, load_layout};
+pub use load::{LoadOptions, LoadedImage, LoadedName, load, load_layout};
 pub use save::{Format, SaveImage, SaveOptions, Saved, SavedImage, save, save_layout};

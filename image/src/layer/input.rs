@@ -32,6 +32,36 @@ impl From<Stopped> for Failure {
     }
 }
 
+/// Why a tar could not be read through.
+#[derive(Debug)]
+pub(crate) enum StreamFailure<E> {
+    /// The stream or the tar in it is broken.
+    Layer(Error),
+    /// The consumer gave up for a reason of its own.
+    Consumer(E),
+}
+
+/// A consumer's error, which may be the tar's.
+pub(crate) trait FromTar: From<TarError> {
+    /// The tar's error again, if it is one.
+    fn into_tar(self) -> Result<TarError, Self>;
+}
+
+impl FromTar for TarError {
+    fn into_tar(self) -> Result<TarError, Self> {
+        Ok(self)
+    }
+}
+
+impl FromTar for crate::archive::Error {
+    fn into_tar(self) -> Result<TarError, Self> {
+        match self {
+            Self::Tar(error) => Ok(error),
+            other => Err(other),
+        }
+    }
+}
+
 /// Decompresses `input` and lets `consume` read the tar in it. Bytes that `consume` leaves are read, too: they are
 /// part of the digests.
 pub(super) fn read_tar<T>(
@@ -40,7 +70,30 @@ pub(super) fn read_tar<T>(
     hash_blob: bool,
     consume: impl FnOnce(&mut Reader<&mut BlockReader>) -> Result<T, TarError>,
 ) -> Result<Consumed<T>, Error> {
+    read(input, limits, true, hash_blob, consume).map_err(|failure| match failure {
+        StreamFailure::Layer(error) => error,
+        StreamFailure::Consumer(error) => error.into(),
+    })
+}
+
+/// The same without digests, for a consumer with errors of its own.
+pub(crate) fn read_archive<T, E: FromTar>(
+    input: impl Read + Send,
+    limits: Limits,
+    consume: impl FnOnce(&mut Reader<&mut BlockReader>) -> Result<T, E>,
+) -> Result<T, StreamFailure<E>> {
+    read(input, limits, false, false, consume).map(|consumed| consumed.value)
+}
+
+fn read<T, E: FromTar>(
+    input: impl Read + Send,
+    limits: Limits,
+    hash_tar: bool,
+    hash_blob: bool,
+    consume: impl FnOnce(&mut Reader<&mut BlockReader>) -> Result<T, E>,
+) -> Result<Consumed<T>, StreamFailure<E>> {
     let Pulled { consumed, produced, hashed } = pull(
+        hash_tar,
         |out| {
             let mut input = Hashing { input, hasher: hash_blob.then(Sha256::new), size: 0 };
             let (_, mut decoder) = decoder(&mut input).map_err(Failure::Input)?;
@@ -56,16 +109,17 @@ pub(super) fn read_tar<T>(
             Ok(value)
         },
     );
-    match (consumed, produced) {
+    let layer = |error: TarError| StreamFailure::Layer(error.into());
+    match (consumed.map_err(E::into_tar), produced) {
         (Ok(value), Ok(blob)) => Ok(Consumed { value, tar: hashed, blob }),
-        (Err(error), Ok(_) | Err(Failure::Stopped)) => Err(error.into()),
         // The reader only saw that the stream ended too early; why is what the decoder knows.
-        (Err(TarError { entry, offset, reason: Reason::Truncated }), Err(Failure::Input(error))) => {
-            Err(TarError { entry, offset, reason: why(error) }.into())
+        (Err(Ok(TarError { entry, offset, reason: Reason::Truncated })), Err(Failure::Input(error))) => {
+            Err(layer(TarError { entry, offset, reason: why(error) }))
         }
-        (Err(error), Err(Failure::Input(_))) => Err(error.into()),
-        (Ok(_), Err(Failure::Input(error))) => Err(TarError::new(b"", hashed.size, why(error)).into()),
-        (Ok(_), Err(Failure::Stopped)) => Err(Stopped.into()),
+        (Err(Ok(error)), _) => Err(layer(error)),
+        (Err(Err(error)), _) => Err(StreamFailure::Consumer(error)),
+        (Ok(_), Err(Failure::Input(error))) => Err(layer(TarError::new(b"", hashed.size, why(error)))),
+        (Ok(_), Err(Failure::Stopped)) => Err(StreamFailure::Layer(Stopped.into())),
     }
 }
 

@@ -23,5 +23,7 @@ pub use error::{Error, StoppedError};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
 pub use write::{LayerTar, WriteOptions, write_layer, write_root};
 
+pub(crate) use input::{StreamFailure, read_archive};
+pub(crate) use path::clean as clean_path;
 pub(crate) use unpack::unpack_stream;
 pub(crate) use write::write_exact;

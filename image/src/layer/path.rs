@@ -15,7 +15,7 @@ const NAME_MAX: usize = 255;
 
 /// Cleans a path lexically as Docker does: absolute ones are taken from the root, `a/../b` is `b`, and one that
 /// leads out of the root is refused. The result has no empty part, no `.` and no `..`; empty is the root.
-pub(super) fn clean(raw: &[u8]) -> Result<Vec<u8>, Reason> {
+pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, Reason> {
     if raw.contains(&0) {
         return Err(Reason::ZeroByte);
     }
