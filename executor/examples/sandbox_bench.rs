@@ -28,8 +28,10 @@ async fn bench(runs: usize, network: Network) -> Result<(), Box<dyn std::error::
     std::os::unix::fs::symlink("busybox", base.join("bin/true"))?;
     let resolv = store.path().join("resolv.conf");
     std::fs::write(&resolv, "nameserver 192.0.2.1\n")?;
-    let files: Vec<(PathBuf, PathBuf)> =
-        ["resolv.conf", "hosts", "hostname"].iter().map(|name| (resolv.clone(), PathBuf::from("/etc").join(name))).collect();
+    let files: Vec<(PathBuf, PathBuf)> = ["resolv.conf", "hosts", "hostname"]
+        .iter()
+        .map(|name| (resolv.clone(), PathBuf::from("/etc").join(name)))
+        .collect();
     let driver = Driver::new(store.path(), None);
     println!("driver: {:?}", driver.probe()?);
     let sandbox = Sandbox::new();

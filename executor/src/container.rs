@@ -112,11 +112,8 @@ fn etc_files(layer: &ActiveLayer, hostname: &str) -> Result<Vec<(PathBuf, PathBu
     let own = layer.upper().parent().and_then(Path::parent).unwrap_or(layer.upper()).join("etc");
     let servers = fs::read("/etc/resolv.conf").unwrap_or_default();
     let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
-    let files = [
-        ("hosts", hosts.into_bytes()),
-        ("hostname", format!("{hostname}\n").into_bytes()),
-        ("resolv.conf", servers),
-    ];
+    let files =
+        [("hosts", hosts.into_bytes()), ("hostname", format!("{hostname}\n").into_bytes()), ("resolv.conf", servers)];
     let write = || -> io::Result<Vec<(PathBuf, PathBuf)>> {
         fs::create_dir(&own)?;
         let mut bound = Vec::new();

@@ -30,7 +30,9 @@ pub(crate) fn fork() -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
-        pid => rustix::process::Pid::from_raw(pid).map(Forked::Parent).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH)),
+        pid => rustix::process::Pid::from_raw(pid)
+            .map(Forked::Parent)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH)),
     }
 }
 
@@ -104,13 +106,7 @@ pub(crate) fn reset_signals() {
         // SAFETY: the kernel reads `DEFAULT`, which is as large as its struct on every 64-bit architecture, and
         // writes nothing. KILL and STOP are refused, which is fine.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                DEFAULT.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                MASK_SIZE,
-            )
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), MASK_SIZE)
         };
     }
     // SAFETY: the kernel reads an empty mask of `MASK_SIZE` bytes and writes nothing.
@@ -148,10 +144,8 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// seccomp(2): puts a filter over this thread. Without `no_new_privs` that takes CAP_SYS_ADMIN.
 pub(crate) fn install_seccomp_filter(program: &[BpfInstruction]) -> io::Result<()> {
-    let length =
-        libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
-    let filter =
-        libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
     // SAFETY: `BpfInstruction` has the layout of `struct sock_filter` (checked by a test), `filter` points to
     // `length` of them, and the kernel copies the program before it returns.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };

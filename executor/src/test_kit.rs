@@ -1,5 +1,6 @@
 //! Builds and shows trees of files for tests.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -104,10 +105,10 @@ fn show_below(root: &Path, prefix: &[u8], lines: &mut Vec<String>) {
             format!("{shown} {}", metadata.rdev())
         };
         if mode != usual {
-            line += &format!("@{mode:o}");
+            write!(line, "@{mode:o}").unwrap();
         }
         if (metadata.uid(), metadata.gid()) != (0, 0) {
-            line += &format!("#{}:{}", metadata.uid(), metadata.gid());
+            write!(line, "#{}:{}", metadata.uid(), metadata.gid()).unwrap();
         }
         lines.push(line);
         if kind.is_dir() {

@@ -56,8 +56,8 @@ async fn the_same_step_gives_the_same_layer() {
         "true",
         "echo new > /new; mkdir -p /d/e; echo deep > /d/e/f; chmod 700 /d",
         "rm /etc/passwd; echo more >> /etc/group",
-        "rm -r /etc",
-        "rm -r /etc; mkdir /etc; echo x > /etc/x",
+        "rm -r /tree",
+        "rm -r /tree/sub; mkdir /tree/sub; echo x > /tree/sub/x",
         "chmod 600 /etc/passwd; chown 5:6 /etc/group",
         "mv /tree/a /tree/b; ln /tree/one /tree/two",
         "rm /tree/link; mkdir /tree/link; echo x > /tree/link/y",
@@ -140,7 +140,8 @@ async fn views() {
         std::fs::write(top.join("etc/a"), "top").unwrap();
         std::fs::write(base.join("etc/a"), "base").unwrap();
         std::fs::write(base.join("etc/b"), "base").unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, top.join("gone"), rustix::fs::FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, top.join("gone"), rustix::fs::FileType::CharacterDevice, Mode::empty(), 0)
+            .unwrap();
         let view = |lower: Vec<PathBuf>, purpose| room.driver.mount_directories(lower, None, purpose).unwrap();
         let read = |mount: &builder_executor::rootfs::RootMount, path: &str| {
             in_root::open(mount, Path::new(path), OFlags::RDONLY, Mode::empty())
@@ -177,7 +178,10 @@ async fn five_hundred_layers() {
     let room = Room::new();
     let layers: Vec<PathBuf> = (0..499)
         .map(|number| {
-            let path = room.directory.path().join(format!("many/{number:04}-{}/fs", "x".repeat(230 * usize::from(number == 7))));
+            let path = room
+                .directory
+                .path()
+                .join(format!("many/{number:04}-{}/fs", "x".repeat(230 * usize::from(number == 7))));
             std::fs::create_dir_all(path.join("layers")).unwrap();
             std::fs::write(path.join("layers").join(number.to_string()), "").unwrap();
             path

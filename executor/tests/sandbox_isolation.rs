@@ -148,7 +148,8 @@ async fn volumes_and_temporary_file_systems() {
 #[tokio::test]
 async fn read_only_root() {
     let room = Room::new();
-    let mut options = room.options(&["/bin/sh", "-c", "(echo x > /file) 2>/dev/null || echo refused; echo y > /dev/shm/file"]);
+    let mut options =
+        room.options(&["/bin/sh", "-c", "(echo x > /file) 2>/dev/null || echo refused; echo y > /dev/shm/file"]);
     options.read_only = true;
     let layer = room.layer();
     assert_eq!(room.run_on(&options, &layer).await.ok(), "refused\n");
@@ -218,7 +219,8 @@ async fn users_and_groups() {
     for user in ["nobody", "4294967296", "-1", "app:nogroup"] {
         assert!(matches!(room.sh_as(user, "true").await.exit, Err(Error::Refused(_))), "{user:?}");
     }
-    let out = room.sh_as("app", "echo to stdout > /dev/stdout; echo to stderr > /dev/stderr; touch /tmp/mine && ! touch /not");
+    let out = room
+        .sh_as("app", "echo to stdout > /dev/stdout; echo to stderr > /dev/stderr; touch /tmp/mine && ! touch /not");
     let out = out.await;
     assert_eq!((out.stdout.as_str(), out.stderr.lines().next()), ("to stdout\n", Some("to stderr")), "{out:?}");
 }
@@ -227,7 +229,9 @@ async fn users_and_groups() {
 async fn working_directories() {
     let room = Room::new();
     symlink("/tmp", room.image().join("link")).unwrap();
-    for (cwd, expected) in [("/tmp", "/tmp\n"), ("/made/for/it", "/made/for/it\n"), ("/link", "/tmp\n"), ("/../../tmp", "/tmp\n")] {
+    for (cwd, expected) in
+        [("/tmp", "/tmp\n"), ("/made/for/it", "/made/for/it\n"), ("/link", "/tmp\n"), ("/../../tmp", "/tmp\n")]
+    {
         let mut options = room.options(&["/bin/pwd"]);
         options.cwd = cwd.into();
         let layer = room.layer();

@@ -149,7 +149,8 @@ async fn large_output_and_long_arguments() {
     assert_eq!(outcome.ok().len(), 3_000_000);
     // More than a socket message holds.
     let long = "x".repeat(100_000);
-    let args: Vec<&str> = ["/bin/sh", "-c", "echo $#"].into_iter().chain(std::iter::repeat_n(long.as_str(), 11)).collect();
+    let args: Vec<&str> =
+        ["/bin/sh", "-c", "echo $#"].into_iter().chain(std::iter::repeat_n(long.as_str(), 11)).collect();
     assert_eq!(room.run(&room.options(&args)).await.ok(), "10\n");
 }
 
@@ -197,7 +198,8 @@ async fn a_terminal_belongs_to_its_user() {
     let room = Room::new();
     let layer = room.layer();
     let root = room.mount(&layer);
-    let mut options = room.options(&["/bin/sh", "-c", "echo hi > /dev/tty; echo ho > /dev/stdout; stat -c %u:%g:%a /dev/pts/0"]);
+    let mut options =
+        room.options(&["/bin/sh", "-c", "echo hi > /dev/tty; echo ho > /dev/stdout; stat -c %u:%g:%a /dev/pts/0"]);
     options.user = builder_executor::sandbox::resolve_user(&root, "app").unwrap();
     options.terminal = Some((80, 24));
     let spec = default_spec(&options);
@@ -216,7 +218,8 @@ async fn a_helper_that_was_killed_is_replaced() {
     let room = Room::new();
     room.sh("true").await.ok();
     // The helper's children die with it, the one that waits included.
-    let helper = kit::descendants().into_iter().find(|(_, name)| name.starts_with("builder-s") || name == "3").unwrap().0;
+    let helper =
+        kit::descendants().into_iter().find(|(_, name)| name.starts_with("builder-s") || name == "3").unwrap().0;
     let _ = Command::new("kill").args(["-9", &helper.to_string()]).status();
     wait_until(|| kit::descendants().iter().all(|(pid, _)| *pid != helper)).await;
     room.sh("true").await.ok();
@@ -252,7 +255,8 @@ async fn many_at_once() {
     let roots: Vec<_> = layers.iter().map(|layer| room.mount(layer)).collect();
     let spec = default_spec(&room.options(&["/bin/sh", "-c", "echo $$ > /file; cat /file"]));
     let outcomes =
-        futures_util::future::join_all(roots.iter().map(|root| collect(&room.sandbox, SpawnRequest::new(&spec, root)))).await;
+        futures_util::future::join_all(roots.iter().map(|root| collect(&room.sandbox, SpawnRequest::new(&spec, root))))
+            .await;
     for outcome in outcomes {
         assert_eq!(outcome.ok(), "1\n");
     }
@@ -284,8 +288,12 @@ async fn limits_hold() {
     assert!(outcome.stderr.contains("fork"), "{outcome:?}");
     let outcome = run("head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null").await;
     assert!(!matches!(outcome.exit, Ok(Exit::Code(0))), "{outcome:?}");
-    assert_eq!(run("cat /proc/self/cgroup | grep -E ':(memory|pids)?:' | grep -c ':/$'").await.stdout.trim().is_empty(), false);
-    let left = Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("builder-{}-*", std::process::id())]).output();
+    assert_eq!(
+        run("cat /proc/self/cgroup | grep -E ':(memory|pids)?:' | grep -c ':/$'").await.stdout.trim().is_empty(),
+        false
+    );
+    let left =
+        Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("builder-{}-*", std::process::id())]).output();
     assert_eq!(String::from_utf8(left.unwrap().stdout).unwrap(), "");
 }
 
@@ -316,7 +324,8 @@ async fn killed_builder_leaves_nothing() {
     const MARK: &str = "SANDBOX_TEST_VICTIM";
     if std::env::var_os(MARK).is_some() {
         let room = Room::new();
-        let spec = default_spec(&room.options(&["/bin/sh", "-c", "sleep 98765 & setsid sleep 98766 & echo ready; wait"]));
+        let spec =
+            default_spec(&room.options(&["/bin/sh", "-c", "sleep 98765 & setsid sleep 98766 & echo ready; wait"]));
         let layers: Vec<_> = (0..4).map(|_| room.layer()).collect();
         let roots: Vec<_> = layers.iter().map(|layer| room.mount(layer)).collect();
         let mut running: Vec<_> =

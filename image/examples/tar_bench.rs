@@ -28,7 +28,9 @@ fn main() -> Result<(), Failure> {
     };
     for (name, directory) in directories {
         println!("{name}");
-        measure("diff id", || write_layer(&[&directory], &WriteOptions::default(), &mut io::sink()).map(|tar| tar.size))?;
+        measure("diff id", || {
+            write_layer(&[&directory], &WriteOptions::default(), &mut io::sink()).map(|tar| tar.size)
+        })?;
         for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
             let path = scratch.path().join("layer");
             measure(&format!("to a file, {compression}"), || {

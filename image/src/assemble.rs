@@ -70,9 +70,7 @@ fn layer_digest(store: &Store, layer: &LayerId, options: &AssembleOptions) -> Re
     match (options.clamp, options.compression) {
         (None, None | Some(Compression::Uncompressed)) => diff_id(store, layer).map(|tar| tar.diff_id),
         // A clamped tar can't be made again from the layer alone, so it is kept.
-        (_, compression) => {
-            layer_blob(store, layer, compression.unwrap_or_default(), &write).map(|blob| blob.diff_id)
-        }
+        (_, compression) => layer_blob(store, layer, compression.unwrap_or_default(), &write).map(|blob| blob.diff_id),
     }
 }
 

@@ -59,7 +59,9 @@ mod tests {
 
     #[test]
     fn a_config_keeps_its_fields_and_their_order() {
-        let config = serde_json::from_str(r#"{"os":"linux","x":{"b":1,"a":2},"rootfs":{"type":"layers"},"architecture":"amd64"}"#);
+        let config = serde_json::from_str(
+            r#"{"os":"linux","x":{"b":1,"a":2},"rootfs":{"type":"layers"},"architecture":"amd64"}"#,
+        );
         let id = DiffId::of(b"");
         let bytes = with_layers(&config.unwrap(), &[id]);
         let text = String::from_utf8(bytes.clone()).unwrap();

@@ -94,7 +94,9 @@ pub enum ReferenceProblem {
     #[error("`{0}` is not the host of a registry")]
     Registry(String),
     /// A malformed tag.
-    #[error("the tag `{0}` may hold letters, digits, `_`, `.` and `-`, at most 128, and begin with none of `.` and `-`")]
+    #[error(
+        "the tag `{0}` may hold letters, digits, `_`, `.` and `-`, at most 128, and begin with none of `.` and `-`"
+    )]
     Tag(String),
     /// A malformed digest.
     #[error("the digest `{0}` is not `sha256:` and 64 lower-case hexadecimal digits")]
@@ -181,9 +183,7 @@ fn parse(text: &str) -> Result<Reference, ReferenceProblem> {
         return Err(ReferenceProblem::LooksLikeId);
     }
     let (rest, digest) = match text.split_once('@') {
-        Some((rest, digest)) => {
-            (rest, Some(digest.parse().map_err(|_| ReferenceProblem::Digest(digest.to_owned()))?))
-        }
+        Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| ReferenceProblem::Digest(digest.to_owned()))?)),
         None => (text, None),
     };
     let (registry, rest) = split_registry(rest);
@@ -206,7 +206,9 @@ fn parse(text: &str) -> Result<Reference, ReferenceProblem> {
 fn split_registry(text: &str) -> (&str, &str) {
     match text.split_once('/') {
         Some((host, rest))
-            if host.contains(['.', ':']) || host == "localhost" || host.bytes().any(|byte| byte.is_ascii_uppercase()) =>
+            if host.contains(['.', ':'])
+                || host == "localhost"
+                || host.bytes().any(|byte| byte.is_ascii_uppercase()) =>
         {
             (if host == "index.docker.io" { DOCKER } else { host }, rest)
         }

@@ -15,8 +15,11 @@ use tempfile::TempDir;
 /// Every combination that `save` writes.
 fn all_options() -> impl Iterator<Item = SaveOptions> {
     [Format::Docker, Format::Oci].into_iter().flat_map(|format| {
-        [Compression::Uncompressed, Compression::Gzip, Compression::Zstd]
-            .map(|compression| SaveOptions { format, compression, ..SaveOptions::default() })
+        [Compression::Uncompressed, Compression::Gzip, Compression::Zstd].map(|compression| SaveOptions {
+            format,
+            compression,
+            ..SaveOptions::default()
+        })
     })
 }
 
@@ -146,9 +149,10 @@ fn podman_loads_what_we_save_and_we_what_it_saves() {
         save_to(&store, id, &options, &tar);
         podman(&["load", "-q", "-i", &text(&tar)]);
         let images = podman(&["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
-        assert!(images.contains("app:1 "), "{images}");
+        assert!(images.contains(&id.to_string()), "{images}");
         if options.format == Format::Docker {
-            assert!(images.contains(&format!("docker.io/library/app:1 {id}")), "{images}");
+            // Podman makes short names its own, also those of `docker save`.
+            assert!(images.contains(&format!("localhost/app:1 {id}")), "{images}");
             assert!(images.contains(&format!("example.com/team/app:latest {id}")), "{images}");
         }
         if number < 5 {
@@ -195,16 +199,24 @@ fn we_load_what_skopeo_and_buildah_write() {
     buildah(&["push", "-q", pulled.trim(), &format!("oci-archive:{}:app:1", path("buildah.tar"))]);
     buildah(&["push", "-q", pulled.trim(), &format!("docker-archive:{}:app:1", path("buildah-docker.tar"))]);
 
-    let archives = ["docker.tar", "docker.tar.gz", "oci.tar", "oci.tar.xz", "oci", "v2s2", "buildah.tar", "buildah-docker.tar"];
+    let archives =
+        ["docker.tar", "docker.tar.gz", "oci.tar", "oci.tar.xz", "oci", "v2s2", "buildah.tar", "buildah-docker.tar"];
     for archive in archives {
         let other = Store::open(&scratch.path().join(format!("{archive}-store"))).unwrap();
         let input = scratch.path().join(archive);
         let options = LoadOptions::default();
-        let loaded =
-            if input.is_dir() { load_layout(&other, &input, &options) } else { load(&other, File::open(&input).unwrap(), &options) };
+        let loaded = if input.is_dir() {
+            load_layout(&other, &input, &options)
+        } else {
+            load(&other, File::open(&input).unwrap(), &options)
+        };
         let loaded = loaded.unwrap_or_else(|error| panic!("{archive}: {error}"));
         assert_eq!(loaded.len(), 1, "{archive}");
-        assert_eq!(loaded[0].names.iter().map(|name| name.name.to_string()).collect::<Vec<_>>(), ["docker.io/library/app:1"], "{archive}");
+        assert_eq!(
+            loaded[0].names.iter().map(|name| name.name.to_string()).collect::<Vec<_>>(),
+            ["docker.io/library/app:1"],
+            "{archive}"
+        );
         assert_eq!(files(&other, &scratch, &loaded[0].id), expected, "{archive}");
         // And from there into another archive that others read again.
         let again = scratch.path().join(format!("{archive}-again.tar"));
@@ -239,8 +251,7 @@ fn gzip_reads_our_members_and_their_bytes_do_not_depend_on_threads() {
 #[test]
 fn compress_for_the_test_above() {
     let Some(target) = std::env::var_os("COMPRESS_TO") else { return };
-    let mut out =
-        builder_image::compress::Compressor::new(File::create(target).unwrap(), Compression::Gzip).unwrap();
+    let mut out = builder_image::compress::Compressor::new(File::create(target).unwrap(), Compression::Gzip).unwrap();
     let own = fs::read(std::env::current_exe().unwrap()).unwrap();
     std::io::Write::write_all(&mut out, &own).unwrap();
     out.finish().unwrap();

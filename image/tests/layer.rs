@@ -120,11 +120,8 @@ fn mounted(layers: &[&Path]) -> String {
         find . -mindepth 1 \( -type d -printf '%p d %m %U %G\n' -o -type f -printf '%p f %m %U %G ' -exec md5sum {} \; \
             -o -printf '%p %y %l\n' \) | sort
         cd / && umount $mnt && rmdir $mnt";
-    let output = Command::new("unshare")
-        .args(["-m", "sh", "-c", script])
-        .env("LOWER", lower.join(":"))
-        .output()
-        .unwrap();
+    let output =
+        Command::new("unshare").args(["-m", "sh", "-c", script]).env("LOWER", lower.join(":")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -43,7 +43,10 @@ pub(crate) struct Ran {
 impl Lab {
     /// An empty store.
     pub(crate) fn empty() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "these tests run real containers: run them as root (`make test` does)");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests run real containers: run them as root (`make test` does)"
+        );
         let dir = tempfile::Builder::new().prefix("builder-e2e-").tempdir().expect("a temporary directory");
         Self { dir }
     }
@@ -176,12 +179,7 @@ impl Lab {
     #[track_caller]
     pub(crate) fn files(&self, context: &Path) -> PathBuf {
         let out = self.path().join("out");
-        self.ok(&[
-            "build".as_ref(),
-            "-o".as_ref(),
-            out.as_os_str(),
-            context.as_os_str(),
-        ]);
+        self.ok(&["build".as_ref(), "-o".as_ref(), out.as_os_str(), context.as_os_str()]);
         out
     }
 

@@ -57,10 +57,8 @@ fn files_are_copied_from_stages_by_name_by_index_and_from_images() {
 #[test]
 fn target_stops_at_the_stage_that_was_asked_for() {
     let lab = Lab::new();
-    let context = lab.project(
-        "FROM busybox AS one\nRUN echo 1 >/f\nFROM one AS Two\nRUN echo 2 >/f\nFROM two\nRUN false\n",
-        &[],
-    );
+    let context =
+        lab.project("FROM busybox AS one\nRUN echo 1 >/f\nFROM one AS Two\nRUN echo 2 >/f\nFROM two\nRUN false\n", &[]);
     for (target, prints) in [("one", "1\n"), ("two", "2\n"), ("TWO", "2\n"), ("0", "1\n"), ("1", "2\n")] {
         lab.build_with(&context, &["--target", target]);
         assert_eq!(lab.shell("cat /f"), prints, "--target {target}");
@@ -280,7 +278,8 @@ fn users_are_resolved_in_the_image() {
     ];
     let mut dockerfile = "FROM busybox\n".to_owned();
     for (user, _) in users {
-        dockerfile.push_str(&format!("USER {user}\nRUN echo {user}: $(id -u) $(id -g) $(id -G) $HOME >>/tmp/o-{user}\n"));
+        dockerfile
+            .push_str(&format!("USER {user}\nRUN echo {user}: $(id -u) $(id -g) $(id -G) $HOME >>/tmp/o-{user}\n"));
     }
     lab.build_files(&dockerfile, &[]);
     for (user, expected) in users {
@@ -503,15 +502,21 @@ fn history_tells_every_instruction_in_buildkits_words() {
 #[test]
 fn the_dockerfile_can_be_elsewhere_or_come_from_standard_input() {
     let lab = Lab::new();
-    let context = lab.context(&[("f", "data\n"), ("sub/Other", "FROM busybox\nCOPY f /o\n"), ("dockerfile", "FROM busybox\nRUN echo small >/o\n")]);
+    let context = lab.context(&[
+        ("f", "data\n"),
+        ("sub/Other", "FROM busybox\nCOPY f /o\n"),
+        ("dockerfile", "FROM busybox\nRUN echo small >/o\n"),
+    ]);
     lab.build_with(&context, &[]);
     assert_eq!(lab.shell("cat /o"), "small\n");
     lab.build_with(&context, &["-f", context.join("sub/Other").to_str().expect("UTF-8")]);
     assert_eq!(lab.shell("cat /o"), "data\n");
-    let mut command = lab.command(&["build", "-t", "app", "-t", "other:1", "-f", "-", context.to_str().expect("UTF-8")]);
+    let mut command =
+        lab.command(&["build", "-t", "app", "-t", "other:1", "-f", "-", context.to_str().expect("UTF-8")]);
     command.stdin(std::process::Stdio::piped());
     let mut builder = crate::kit::Background::start(&mut command);
-    std::io::Write::write_all(&mut builder.stdin(), b"FROM busybox\nCOPY f /o\nRUN echo stdin >>/o\n").expect("it reads");
+    std::io::Write::write_all(&mut builder.stdin(), b"FROM busybox\nCOPY f /o\nRUN echo stdin >>/o\n")
+        .expect("it reads");
     let ran = builder.finish();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(lab.shell("cat /o"), "data\nstdin\n");

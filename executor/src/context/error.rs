@@ -96,7 +96,7 @@ pub(crate) fn show(path: &[u8]) -> String {
             }
         }
         for byte in chunk.invalid() {
-            shown.push_str(&format!("\\x{byte:02x}"));
+            shown.extend(std::ascii::escape_default(*byte).map(char::from));
         }
     }
     shown

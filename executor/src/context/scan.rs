@@ -194,7 +194,7 @@ impl Scanner<'_> {
                     content: EntryContent::File(Some(data)),
                     xattrs,
                 }),
-                racy_or_unknown => self.read(directory, parent, name, racy_or_unknown, index.is_some()),
+                racy_or_unknown => self.read(directory, parent, name, racy_or_unknown.as_ref(), index.is_some()),
             };
         }
         let content = match file_type {
@@ -229,7 +229,7 @@ impl Scanner<'_> {
         directory: BorrowedFd<'_>,
         parent: &[u8],
         name: Box<[u8]>,
-        racy: Option<Known>,
+        racy: Option<&Known>,
         indexed: bool,
     ) -> Result<Entry, SourceError> {
         let failed = |error| vanished_or("read", &join(parent, &name), error);
@@ -244,7 +244,7 @@ impl Scanner<'_> {
         let data: DataDigest = hash_file(&file, stamp.size).map_err(failed)?;
         if indexed {
             let known = Known::new(stamp, data, xattrs.clone(), self.start);
-            if racy.as_ref() != Some(&known) {
+            if racy != Some(&known) {
                 self.learned.store(true, Ordering::Relaxed);
             }
         }

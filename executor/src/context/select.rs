@@ -34,6 +34,9 @@ pub struct Item {
     pub content: ItemContent,
 }
 
+/// A name that matches, and whether it is a directory.
+type Matched = (Box<[u8]>, bool);
+
 /// What an [`Item`] is.
 #[derive(Debug, Clone)]
 pub enum ItemContent {
@@ -171,20 +174,18 @@ impl FileSource {
 
     /// The names in a directory that match, sorted, those that a pattern excludes left out; with whether they are
     /// directories.
-    fn matching(&self, directory: &[u8], part: &Wildcard) -> Result<Vec<(Box<[u8]>, bool)>, SourceError> {
+    fn matching(&self, directory: &[u8], part: &Wildcard) -> Result<Vec<Matched>, SourceError> {
         let failed = |error| SourceError::read("read the directory", directory, error);
         let opened = root::open_directory(self.root(), directory).map_err(failed)?;
-        let mut names = match part {
-            Wildcard::Name(name) => vec![(name.clone().into_boxed_slice(), FileType::Unknown)],
-            _ => {
-                let listed = root::list(&opened).map_err(failed)?;
-                listed.into_iter().map(|name| (name.name, name.file_type)).collect()
-            }
+        let mut names = if let Wildcard::Name(name) = part {
+            vec![root::Name { name: name.as_slice().into(), file_type: FileType::Unknown }]
+        } else {
+            root::list(&opened).map_err(failed)?
         };
-        names.retain(|(name, _)| part.matches(name));
-        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        names.retain(|name| part.matches(&name.name));
+        names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let mut found = Vec::with_capacity(names.len());
-        for (name, mut file_type) in names {
+        for root::Name { name, mut file_type } in names {
             if file_type == FileType::Unknown {
                 match root::stat(&opened, &name).map_err(failed)? {
                     Some(stat) => file_type = FileType::from_raw_mode(stat.st_mode),
@@ -266,17 +267,14 @@ impl FileSource {
                 }
             }
         }
-        let end = match end {
-            Some(entry) => End::Entry(entry),
-            None => {
-                if parents.len() > 1 {
-                    parents.pop();
-                }
-                match self.branch(&path)? {
-                    Some(branch) => End::Directory(branch),
-                    None => return Ok(None),
-                }
+        let end = if let Some(entry) = end {
+            End::Entry(entry)
+        } else {
+            if parents.len() > 1 {
+                parents.pop();
             }
+            let Some(branch) = self.branch(&path)? else { return Ok(None) };
+            End::Directory(branch)
         };
         // The pattern language of `--parents` has no `!`.
         let escaped = if pattern.starts_with(b"!") { [b"\\", pattern].concat() } else { pattern.to_vec() };

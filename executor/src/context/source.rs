@@ -42,7 +42,30 @@ struct Indexes {
 #[derive(Debug, Default)]
 struct Scanned {
     trees: Vec<Scan>,
-    leaves: HashMap<Vec<u8>, Option<Branch>>,
+    leaves: HashMap<Vec<u8>, Lookup>,
+}
+
+/// What is at a path that was looked at.
+#[derive(Debug, Clone)]
+enum Lookup {
+    /// A pattern excludes it, or nothing can be copied from it.
+    Excluded,
+    Branch(Branch),
+}
+
+impl Lookup {
+    fn branch(self) -> Option<Branch> {
+        match self {
+            Self::Excluded => None,
+            Self::Branch(branch) => Some(branch),
+        }
+    }
+}
+
+impl From<Option<Branch>> for Lookup {
+    fn from(branch: Option<Branch>) -> Self {
+        branch.map_or(Self::Excluded, Self::Branch)
+    }
 }
 
 #[derive(Debug)]
@@ -98,7 +121,7 @@ impl FileSource {
     pub(super) fn branch(&self, path: &[u8]) -> Result<Option<Branch>, SourceError> {
         let mut scanned = lock(&self.scanned);
         if let Some(known) = scanned.branch(path) {
-            return Ok(known);
+            return Ok(known.branch());
         }
         let start = now();
         let branch = self.with_scanner(start, |scanner| {
@@ -121,10 +144,10 @@ impl FileSource {
     pub(super) fn leaf(&self, path: &[u8]) -> Result<Option<Branch>, SourceError> {
         let mut scanned = lock(&self.scanned);
         if let Some(known) = scanned.leaf(path) {
-            return Ok(known);
+            return Ok(known.branch());
         }
         let leaf = if self.ignore.excludes_path(path) { None } else { self.scan_leaf(path)? };
-        scanned.leaves.insert(path.to_vec(), leaf.clone());
+        scanned.leaves.insert(path.to_vec(), leaf.clone().into());
         Ok(leaf)
     }
 
@@ -134,8 +157,10 @@ impl FileSource {
         let directory = root::open_directory(&self.root, parent).map_err(failed)?;
         let stat = root::stat(&directory, name).map_err(failed)?.ok_or_else(|| SourceError::changed(path))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        if file_type == FileType::Socket {
-            return Ok(None);
+        match file_type {
+            FileType::Socket => return Ok(None),
+            FileType::Directory => return Err(SourceError::changed(path)),
+            _ => {}
         }
         let (own, device) = self.directory_entry(parent)?;
         let start = now();
@@ -143,11 +168,11 @@ impl FileSource {
             scanner.entry(directory.as_fd(), parent, name.into(), file_type, Some(stat), device)
         })?;
         let directory = Directory { path: parent.into(), own, entries: vec![entry], indexed: device.stable };
-        let tree = Arc::new(Tree::new(vec![directory], vec![0..1]));
+        let leaf = Branch::single(directory);
         if let Some(index) = &self.index {
-            lock(index).learn(&tree, start);
+            lock(index).learn(&leaf.tree, start);
         }
-        Ok(Some(Branch { tree, root: DirectoryId::ROOT }))
+        Ok(Some(leaf))
     }
 
     /// A directory's own entry, with its attributes.
@@ -253,39 +278,41 @@ fn known(tree: &Tree, start: (i64, u32)) -> impl Iterator<Item = Known> {
 
 impl Scanned {
     /// What is known of a directory: scanned itself, or below one that was.
-    fn branch(&self, path: &[u8]) -> Option<Option<Branch>> {
+    fn branch(&self, path: &[u8]) -> Option<Lookup> {
         for scan in &self.trees {
             let Some(rest) = below(&scan.path, path) else { continue };
-            let Some(branch) = &scan.branch else { return Some(None) };
+            let Some(branch) = &scan.branch else { return Some(Lookup::Excluded) };
             if rest.is_empty() {
-                return Some(Some(branch.clone()));
+                return Some(Lookup::Branch(branch.clone()));
             }
-            let Some((directory, position)) = branch.tree.find(rest) else { return Some(None) };
+            let Some((directory, position)) = branch.tree.find(rest) else { return Some(Lookup::Excluded) };
             let entry = &branch.tree.directory(directory).entries[position];
             if let EntryContent::Directory(id) = entry.content {
-                return Some(Some(branch.child(id)));
+                return Some(Lookup::Branch(branch.child(id)));
             }
         }
         None
     }
 
-    fn leaf(&self, path: &[u8]) -> Option<Option<Branch>> {
+    fn leaf(&self, path: &[u8]) -> Option<Lookup> {
         if let Some(known) = self.leaves.get(path) {
             return Some(known.clone());
         }
         for scan in &self.trees {
             let Some(rest) = below(&scan.path, path).filter(|rest| !rest.is_empty()) else { continue };
-            let Some(branch) = &scan.branch else { return Some(None) };
-            let Some((id, position)) = branch.tree.find(rest) else { return Some(None) };
+            let Some(branch) = &scan.branch else { return Some(Lookup::Excluded) };
+            let Some((id, position)) = branch.tree.find(rest) else { return Some(Lookup::Excluded) };
             let parent = branch.tree.directory(id);
+            if parent.entries[position].is_directory() {
+                continue;
+            }
             let directory = Directory {
                 path: parent.path.clone(),
                 own: parent.own.clone(),
                 entries: vec![parent.entries[position].clone()],
                 indexed: parent.indexed,
             };
-            let tree = Arc::new(Tree::new(vec![directory], vec![0..1]));
-            return Some(Some(Branch { tree, root: DirectoryId::ROOT }));
+            return Some(Lookup::Branch(Branch::single(directory)));
         }
         None
     }

@@ -144,12 +144,19 @@ impl Directory {
 }
 
 impl Branch {
+    /// A tree of one directory.
+    pub(super) fn single(directory: Directory) -> Self {
+        let tree = Tree::new(vec![directory], std::iter::once(0..1).collect());
+        Self { tree: Arc::new(tree), root: DirectoryId::ROOT }
+    }
+
     /// The directory.
     pub fn directory(&self) -> &Directory {
         self.tree.directory(self.root)
     }
 
     /// The branch below one of its directories.
+    #[must_use]
     pub fn child(&self, id: DirectoryId) -> Self {
         Self { tree: Arc::clone(&self.tree), root: id }
     }

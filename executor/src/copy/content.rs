@@ -33,16 +33,15 @@ impl Plan<'_> {
                 made[index] = directory;
             }
         }
-        let root = match made.first() {
-            Some(Made::Full(digest, _)) => *digest,
+        let root = if let Some(Made::Full(digest, _)) = made.first() {
+            *digest
+        } else {
             // Nothing at all is written: a root with nothing in it.
-            _ => {
-                let own = own_digest(&self.directories[0]);
-                let encoded = Listing { own: Some(own), children: Vec::new() }.encode();
-                let digest = Listing::digest(&encoded);
-                made[0] = Made::Full(digest, encoded);
-                digest
-            }
+            let own = own_digest(&self.directories[0]);
+            let encoded = Listing { own: Some(own), children: Vec::new() }.encode();
+            let digest = Listing::digest(&encoded);
+            made[0] = Made::Full(digest, encoded);
+            digest
         };
         // The root last.
         let listings = made

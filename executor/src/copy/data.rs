@@ -70,13 +70,11 @@ pub(super) fn copy_file(
 
 /// The digest that is known, or else that of the bytes, read once more from memory.
 fn data_of(from: impl AsFd, expected: Option<DataDigest>, size: u64) -> Result<DataDigest, Errno> {
-    match expected {
-        Some(data) => Ok(data),
-        None => {
-            rustix::fs::seek(&from, SeekFrom::Start(0))?;
-            hash_file(from, size)
-        }
+    if let Some(data) = expected {
+        return Ok(data);
     }
+    rustix::fs::seek(&from, SeekFrom::Start(0))?;
+    hash_file(from, size)
 }
 
 /// Writes all of `bytes`.

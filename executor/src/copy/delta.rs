@@ -19,8 +19,8 @@ use std::os::fd::AsFd;
 use builder_cache::content::{ChildDigest, Listing, Trees};
 use builder_solver::ContentDigest;
 
+use crate::context::EntryContent;
 use crate::context::root::{self, join, split};
-use crate::context::{Entry, EntryContent};
 
 use super::error::CopyError;
 use super::plan::{Plan, Planned};
@@ -35,6 +35,8 @@ pub struct Delta {
     pub write: BTreeSet<Vec<u8>>,
     /// Paths that are gone.
     pub remove: Vec<Vec<u8>>,
+    /// Those of `write` that were something else before.
+    replaced: Vec<Vec<u8>>,
     /// The directories that lead to what is written.
     parents: BTreeSet<Vec<u8>>,
 }
@@ -56,6 +58,11 @@ impl Delta {
             parent = split(parent).0;
         }
         self.write.insert(path);
+    }
+
+    /// What was a leaf, or an empty directory, and is a leaf again.
+    pub(super) fn replaced(&self) -> &[Vec<u8>] {
+        &self.replaced
     }
 
     /// Whether the base has none of the paths that are gone.
@@ -122,7 +129,11 @@ impl Comparison<'_> {
                 (Some(ChildDigest::Listing(old)), ChildDigest::Listing(new)) => {
                     self.directories(&path, Some(&old), &new, delta)?;
                 }
-                (None | Some(ChildDigest::Entry(_)), ChildDigest::Entry(_)) => delta.add(path),
+                (None, ChildDigest::Entry(_)) => delta.add(path),
+                (Some(ChildDigest::Entry(_)), ChildDigest::Entry(_)) => {
+                    delta.replaced.push(path.clone());
+                    delta.add(path);
+                }
                 // An empty directory or something else that got, or lost, what is below it: can't be told apart.
                 (Some(ChildDigest::Entry(_)), ChildDigest::Listing(_))
                 | (Some(ChildDigest::Listing(_)), ChildDigest::Entry(_)) => return None,

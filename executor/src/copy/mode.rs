@@ -70,7 +70,7 @@ impl Step {
                 let sensible = execute_if_sensible && (is_directory || mode & EXECUTE != 0);
                 (bits | if sensible { EXECUTE } else { 0 }) & self.mask()
             }
-            What::CopyOf(shift) => ((mode >> shift) & 0o7) * 0o111 & self.who,
+            What::CopyOf(shift) => (((mode >> shift) & 0o7) * 0o111) & self.who,
         };
         match self.operator {
             b'+' => mode | bits,

@@ -107,7 +107,7 @@ impl<'a> Plan<'a> {
             ItemContent::Entry(branch) => {
                 let target = self.target(&dest, split(&item.path).1, ownership)?;
                 let branch_index = self.add_branch(branch, source);
-                let leaf = self.leaf(branch_index, branch, branch.root, 0, ownership);
+                let leaf = Self::leaf(branch_index, branch, branch.root, 0, ownership);
                 self.put(&target, leaf, ownership)
             }
             ItemContent::Directory(branch) => {
@@ -174,7 +174,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn leaf(&self, branch: u32, of: &Branch, directory: DirectoryId, position: usize, ownership: &Ownership) -> Leaf {
+    fn leaf(branch: u32, of: &Branch, directory: DirectoryId, position: usize, ownership: &Ownership) -> Leaf {
         let entry = &of.tree.directory(directory).entries[position];
         let is_link = matches!(entry.content, EntryContent::Symlink(_));
         let data = match entry.content {
@@ -210,7 +210,7 @@ impl<'a> Plan<'a> {
                     open.push((id, child));
                     continue;
                 }
-                let leaf = self.leaf(branch_index, branch, from, position, ownership);
+                let leaf = Self::leaf(branch_index, branch, from, position, ownership);
                 if untouched {
                     self.directories[into].children.insert(entry.name.clone(), Planned::Leaf(leaf));
                 } else {

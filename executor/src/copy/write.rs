@@ -36,6 +36,9 @@ impl AddAssign for Written {
     }
 }
 
+/// What names of one file have in common: source, device, inode, and what the copy shall be like.
+type LinkKey = (*const FileSource, u64, u64, (u32, u32, u32));
+
 /// A directory whose children are being written.
 struct Work {
     index: usize,
@@ -48,7 +51,9 @@ impl Plan<'_> {
     /// the plan was made for, or with a delta like that with the last result on top.
     pub fn write(&mut self, root: BorrowedFd<'_>, delta: Option<&Delta>) -> Result<Written, CopyError> {
         if let Some(delta) = delta {
-            for path in &delta.remove {
+            // A file is replaced where it is written; an empty directory (of the last result: the base has nothing
+            // there, or there would be no plan) has to go first.
+            for path in delta.remove.iter().chain(delta.replaced()) {
                 remove(root, path)?;
             }
         }
@@ -98,7 +103,7 @@ impl Plan<'_> {
         let Work { path, children, .. } = work;
         let opened =
             root::open_directory(root, path).map_err(|error| CopyError::write("open the directory", path, error))?;
-        let one = |(name, child): (&Box<[u8]>, &mut Planned)| -> Result<Written, CopyError> {
+        let one = |name: &[u8], child: &mut Planned| -> Result<Written, CopyError> {
             if delta.is_some_and(|delta| !delta.concerns(&join(path, name))) {
                 return Ok(Written::default());
             }
@@ -118,13 +123,13 @@ impl Plan<'_> {
             sum
         };
         if children.len() < PARALLEL_CHILDREN {
-            children.iter_mut().try_fold(Written::default(), |sum, child| Ok(add(sum, one(child)?)))
+            children.iter_mut().try_fold(Written::default(), |sum, (name, child)| Ok(add(sum, one(name, child)?)))
         } else {
             let children: Vec<_> = children.iter_mut().collect();
             children
                 .into_par_iter()
                 .with_min_len(PARALLEL_CHILDREN / 4)
-                .map(one)
+                .map(|(name, child)| one(name, child))
                 .try_reduce(Written::default, |sum, part| Ok(add(sum, part)))
         }
     }
@@ -171,7 +176,7 @@ impl Plan<'_> {
 
     /// Finds the leaves that are one file with several names; all but the first become links to it.
     fn find_hard_links(&mut self, levels: &[Vec<usize>]) {
-        let mut first: HashMap<(*const FileSource, u64, u64, u32, u32, u32), Vec<u8>> = HashMap::new();
+        let mut first: HashMap<LinkKey, Vec<u8>> = HashMap::new();
         for &index in levels.iter().flatten() {
             let mut children = std::mem::take(&mut self.directories[index].children);
             for (name, child) in &mut children {
@@ -180,7 +185,8 @@ impl Plan<'_> {
                 if entry.links < 2 || !matches!(entry.content, EntryContent::File(_)) {
                     continue;
                 }
-                let key = (std::ptr::from_ref(source), entry.stamp.dev, entry.stamp.ino, leaf.mode, leaf.uid, leaf.gid);
+                let key =
+                    (std::ptr::from_ref(source), entry.stamp.dev, entry.stamp.ino, (leaf.mode, leaf.uid, leaf.gid));
                 let path = join(&self.directories[index].path, name);
                 match first.get(&key) {
                     Some(target) => leaf.link_to = Some(target.as_slice().into()),

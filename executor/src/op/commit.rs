@@ -1,5 +1,7 @@
 //! From an upper directory to a layer of the store.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::slice;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,15 +10,34 @@ use builder_cache::{ActiveLayer, LayerId, LayerMeta};
 
 use super::error::OpError;
 
-/// Commits what a step left in its upper directory; one walk tells digest, size and number of files.
-pub(super) fn commit_upper(active: ActiveLayer) -> Result<LayerId, OpError> {
+/// What `/` is like. A step can change that and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RootAttributes {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl RootAttributes {
+    /// Those of an upper directory, which are the base's as soon as it is mounted.
+    pub(super) fn of(active: &ActiveLayer) -> Result<Self, OpError> {
+        let found = fs::metadata(active.upper());
+        let found = found.map_err(|source| OpError::Write { path: active.upper().to_owned(), source })?;
+        Ok(Self { mode: found.mode(), uid: found.uid(), gid: found.gid() })
+    }
+}
+
+/// Commits what a step left in its upper directory; one walk tells digest, size and number of files. `before` is what
+/// the root was like when the step began.
+pub(super) fn commit_upper(active: ActiveLayer, before: RootAttributes) -> Result<LayerId, OpError> {
     let upper = active.upper().to_owned();
+    let same_root = RootAttributes::of(&active)? == before;
     let content = layer_content(slice::from_ref(&upper))?;
     let meta = LayerMeta {
         content: Some(content.digest()),
         size: content.size,
         files: content.files,
-        empty: content.files == 0,
+        empty: content.files == 0 && same_root,
         created_ms: now_ms(),
         ..LayerMeta::default()
     };

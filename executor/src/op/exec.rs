@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use super::commit::commit_upper;
+use super::commit::{RootAttributes, commit_upper};
 use super::error::OpError;
 use super::{BuildWorker, Inner};
 use crate::rootfs::{Purpose, RootMount};
@@ -66,14 +66,14 @@ pub(super) async fn run(worker: &BuildWorker, exec: &Exec, task: &Task<Snapshot>
         .map_err(|source| OpError::Start { command: command.clone(), source })?;
     let exit = watch(&mut running, task).await;
     drop(running);
-    let Prepared { active, root, .. } = prepared;
+    let Prepared { active, root, before, .. } = prepared;
     match exit {
         Ok(Exit::Code(0)) => {
             let base = input.output.clone();
             worker
                 .blocking(move |_| {
                     root.finish()?;
-                    Ok(base.with(commit_upper(active)?))
+                    Ok(base.with(commit_upper(active, before)?))
                 })
                 .await
         }
@@ -94,6 +94,7 @@ fn failed(command: String, exit: Exit) -> OpError {
 struct Prepared {
     active: ActiveLayer,
     root: RootMount,
+    before: RootAttributes,
     spec: oci_spec::runtime::Spec,
     /// The script of the step; goes away with it.
     _script: Option<TempDir>,
@@ -102,6 +103,7 @@ struct Prepared {
 fn prepare(inner: &Inner, exec: &Exec, base: &Snapshot) -> Result<Prepared, OpError> {
     let active = inner.store.new_layer()?;
     let root = inner.driver.mount(&inner.store, base, Some((active.upper(), active.work())), Purpose::Sandbox)?;
+    let before = RootAttributes::of(&active)?;
     let user = resolve_user(root.as_fd(), &exec.user)?;
     let mut options = SpecOptions::new(exec.args.iter().cloned(), user);
     options.env = exec.proxy_env.iter().chain(&exec.env).map(|(name, value)| format!("{name}={value}")).collect();
@@ -122,7 +124,7 @@ fn prepare(inner: &Inner, exec: &Exec, base: &Snapshot) -> Result<Prepared, OpEr
         }
     };
     let spec = default_spec(&options);
-    Ok(Prepared { active, root, spec, _script: script })
+    Ok(Prepared { active, root, before, spec, _script: script })
 }
 
 /// The name is one word of a Dockerfile: it must not lead anywhere else.
@@ -149,10 +151,7 @@ async fn watch(running: &mut Running, task: &Task<Snapshot>) -> Result<Exit, OpE
     let stdout = running.take_stdout().map_err(OpError::Output)?;
     let stderr = running.take_stderr().map_err(OpError::Output)?;
     let logs = async {
-        tokio::try_join!(
-            pass_on(stdout, LogStream::Stdout, &task.log),
-            pass_on(stderr, LogStream::Stderr, &task.log)
-        )
+        tokio::try_join!(pass_on(stdout, LogStream::Stdout, &task.log), pass_on(stderr, LogStream::Stderr, &task.log))
     };
     let ended = async {
         tokio::select! {

@@ -15,7 +15,7 @@ use builder_image::layer::{UnpackOptions, unpack};
 use builder_solver::{CopyAction, FileAction, FileOp, Op, Source, Task, Vertex};
 
 use super::Inner;
-use super::commit::{commit_upper, now_ms};
+use super::commit::{RootAttributes, commit_upper, now_ms};
 use super::error::OpError;
 use crate::context::FileSource;
 use crate::copy::{self, Extraction, Extractor, Plan};
@@ -38,6 +38,7 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
     }
     let active = inner.store.new_layer()?;
     let root = inner.driver.mount(&inner.store, base, Some((active.upper(), active.work())), Purpose::Files)?;
+    let before = RootAttributes::of(&active)?;
     let applied = copy::apply(
         root.as_fd(),
         &op.actions,
@@ -49,7 +50,7 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
         return Err(OpError::Cancelled);
     }
     let layer = match applied.content {
-        None => commit_upper(active)?,
+        None => commit_upper(active, before)?,
         Some(content) => commit_known(inner, active, &content, applied.written, None)?,
     };
     Ok(base.with(layer))
@@ -91,8 +92,7 @@ fn commit_known(
     base: Option<LayerId>,
 ) -> Result<LayerId, OpError> {
     let upper = active.upper();
-    let mut entries =
-        std::fs::read_dir(upper).map_err(|source| OpError::Write { path: upper.to_owned(), source })?;
+    let mut entries = std::fs::read_dir(upper).map_err(|source| OpError::Write { path: upper.to_owned(), source })?;
     let empty = base.is_none() && entries.next().is_none();
     inner.store.put_trees(content)?;
     let meta = LayerMeta {

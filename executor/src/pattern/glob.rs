@@ -123,10 +123,9 @@ impl Glob {
         }
         match tokens {
             [] => text.is_empty(),
-            [Token::Rest] => true,
+            // What the `*` behind the directories takes is the last component, or the end of it.
+            [Token::Rest] | [Token::Directories, Token::Star] => true,
             [Token::Star] => !text.contains(&b'/'),
-            // What a `*` behind it takes is the last component, or the end of it.
-            [Token::Directories, Token::Star] => true,
             [Token::Directories] => text.is_empty() || text.ends_with(b"/"),
             _ if self.choices < 2 => search(tokens, text, &mut |_, _| true),
             _ => {

@@ -63,8 +63,11 @@ fn well_formed(pattern: &[char]) -> Option<()> {
     Some(())
 }
 
-/// A class at the start of the pattern: negation, ranges, length.
-fn class(pattern: &[char]) -> Option<(bool, Vec<(char, char)>, usize)> {
+/// Negation, ranges, length.
+type Class = (bool, Vec<(char, char)>, usize);
+
+/// A class at the start of the pattern.
+fn class(pattern: &[char]) -> Option<Class> {
     let mut at = 1;
     let negated = pattern.get(at) == Some(&'^');
     at += usize::from(negated);

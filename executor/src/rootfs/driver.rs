@@ -77,8 +77,7 @@ impl Driver {
     /// A driver for the store at `root`. Nothing is probed before it is needed. With `wanted` that driver is used
     /// or nothing.
     pub fn new(root: &Path, wanted: Option<DriverKind>) -> Self {
-        let shared =
-            Shared { root: root.to_owned(), wanted, chosen: OnceLock::new(), mountpoints: OnceLock::new() };
+        let shared = Shared { root: root.to_owned(), wanted, chosen: OnceLock::new(), mountpoints: OnceLock::new() };
         Self { shared: Arc::new(shared) }
     }
 

@@ -50,7 +50,8 @@ pub(super) fn mount(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<
 
 /// A detached view of one directory.
 pub(super) fn bind(directory: &Path, read_only: bool) -> Result<OwnedFd> {
-    let wrap = |what: &str, error: io::Error| Error::Mount { what: format!("{what} {}", directory.display()), source: error };
+    let wrap =
+        |what: &str, error: io::Error| Error::Mount { what: format!("{what} {}", directory.display()), source: error };
     let fd = open_tree(rustix::fs::CWD, directory, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
         .map_err(|error| wrap("bind", error.into()))?;
     let mut attr = MountAttr { set: libc::MOUNT_ATTR_NODEV, propagation: libc::MS_PRIVATE, ..MountAttr::default() };

@@ -48,10 +48,8 @@ impl Cgroup {
         if settings.is_empty() {
             return Ok(None);
         }
-        let hierarchies = Hierarchies::of_this_process().map_err(|source| Error::Setup {
-            what: "find the control groups of this process".to_owned(),
-            source,
-        })?;
+        let hierarchies = Hierarchies::of_this_process()
+            .map_err(|source| Error::Setup { what: "find the control groups of this process".to_owned(), source })?;
         let mut group = Self { directories: Vec::new(), procs: Vec::new() };
         group.apply(&settings, &hierarchies)?;
         Ok(Some(group))
@@ -84,8 +82,11 @@ impl Cgroup {
             write(&directory.join(file), value).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => missing(
                     setting.controller,
-                    &format!("it is not enabled below {}: run builder in a delegated group, such as \
-                              `systemd-run --scope -p Delegate=yes builder …`", base.display()),
+                    &format!(
+                        "it is not enabled below {}: run builder in a delegated group, such as \
+                              `systemd-run --scope -p Delegate=yes builder …`",
+                        base.display()
+                    ),
                 ),
                 _ => Error::Setup { what: format!("set {file} to {value}"), source: error },
             })?;
@@ -147,7 +148,9 @@ impl Drop for Cgroup {
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("builder-")?.split('-').next()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix("builder-")?.split('-').next()) else {
+            continue;
+        };
         if pid.bytes().all(|byte| byte.is_ascii_digit()) && !Path::new("/proc").join(pid).exists() {
             let _ = fs::remove_dir(entry.path());
         }
@@ -171,11 +174,7 @@ fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let amount = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
     if let Some(memory) = resources.memory() {
         if let Some(limit) = memory.limit() {
-            both(
-                "memory",
-                Some(("memory.limit_in_bytes", limit.to_string())),
-                Some(("memory.max", amount(limit))),
-            );
+            both("memory", Some(("memory.limit_in_bytes", limit.to_string())), Some(("memory.max", amount(limit))));
         }
         if let Some(total) = memory.swap() {
             let swap = if total < 0 { -1 } else { (total - memory.limit().unwrap_or(0)).max(0) };
@@ -186,7 +185,8 @@ fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
             );
         }
     }
-    if let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit).filter(|limit| *limit != 0) {
+    if let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit).filter(|limit| *limit != 0)
+    {
         let value = amount(limit);
         both("pids", Some(("pids.max", value.clone())), Some(("pids.max", value)));
     }
@@ -246,9 +246,13 @@ impl Hierarchies {
         };
         for line in cgroups.lines() {
             let mut fields = line.splitn(3, ':');
-            let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
+            let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
             if controllers.is_empty() {
-                let Some((root, point, ..)) = mounts.iter().find(|(_, _, kind, _)| *kind == "cgroup2") else { continue };
+                let Some((root, point, ..)) = mounts.iter().find(|(_, _, kind, _)| *kind == "cgroup2") else {
+                    continue;
+                };
                 let own = place(root, point, path);
                 // A group with processes in it may have no groups with controllers below it, except the root.
                 let is_root = own == Path::new(point);
@@ -256,9 +260,9 @@ impl Hierarchies {
                 continue;
             }
             for controller in controllers.split(',') {
-                let found = mounts
-                    .iter()
-                    .find(|(_, _, kind, options)| *kind == "cgroup" && options.split(',').any(|option| option == controller));
+                let found = mounts.iter().find(|(_, _, kind, options)| {
+                    *kind == "cgroup" && options.split(',').any(|option| option == controller)
+                });
                 if let Some((root, point, ..)) = found {
                     out.v1.insert(controller.to_owned(), place(root, point, path));
                 }
@@ -302,7 +306,15 @@ mod tests {
         let resources = LinuxResourcesBuilder::default()
             .memory(LinuxMemoryBuilder::default().limit(1000).swap(1500).build().unwrap())
             .pids(LinuxPidsBuilder::default().limit(20).build().unwrap())
-            .cpu(LinuxCpuBuilder::default().shares(1024u64).quota(50_000).period(100_000u64).cpus("0-1").build().unwrap())
+            .cpu(
+                LinuxCpuBuilder::default()
+                    .shares(1024u64)
+                    .quota(50_000)
+                    .period(100_000u64)
+                    .cpus("0-1")
+                    .build()
+                    .unwrap(),
+            )
             .build()
             .unwrap();
         let settings = settings(&resources).unwrap();
@@ -310,7 +322,14 @@ mod tests {
             settings.iter().filter_map(|s| s.v2.as_ref()).map(|(file, value)| format!("{file}={value}")).collect();
         assert_eq!(
             v2,
-            ["memory.max=1000", "memory.swap.max=500", "pids.max=20", "cpu.weight=39", "cpu.max=50000 100000", "cpuset.cpus=0-1"]
+            [
+                "memory.max=1000",
+                "memory.swap.max=500",
+                "pids.max=20",
+                "cpu.weight=39",
+                "cpu.max=50000 100000",
+                "cpuset.cpus=0-1"
+            ]
         );
         let v1: Vec<String> =
             settings.iter().filter_map(|s| s.v1.as_ref()).map(|(file, value)| format!("{file}={value}")).collect();

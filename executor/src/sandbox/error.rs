@@ -44,7 +44,9 @@ pub enum Error {
         reason: String,
     },
     /// The sandbox's processes are gone and said nothing (killed by hand, or by the kernel for lack of memory).
-    #[error("the sandbox ended without telling how: its processes were killed from outside, perhaps for lack of memory")]
+    #[error(
+        "the sandbox ended without telling how: its processes were killed from outside, perhaps for lack of memory"
+    )]
     Lost,
 }
 

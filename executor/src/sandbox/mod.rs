@@ -46,8 +46,7 @@ pub use init::{init_main, is_init};
 pub use probe::check_privilege;
 pub use running::Running;
 pub use spec::{
-    BUILD_HOSTNAME, DEFAULT_CAPABILITIES, DEFAULT_PATH, Network, SpecOptions, default_spec, mount,
-    with_seccomp_profile,
+    BUILD_HOSTNAME, DEFAULT_CAPABILITIES, DEFAULT_PATH, Network, SpecOptions, default_spec, mount, with_seccomp_profile,
 };
 pub use user::{User, resolve as resolve_user};
 pub use wire::Exit;
@@ -152,11 +151,15 @@ impl Sandbox {
             }
         }
         if let Some(path) = network_path(spec) {
-            let fd = rustix::fs::open(path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-                .map_err(|error| Error::Setup {
-                    what: format!("open the network name space {}", path.display()),
-                    source: error.into(),
-                })?;
+            let fd = rustix::fs::open(
+                path,
+                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .map_err(|error| Error::Setup {
+                what: format!("open the network name space {}", path.display()),
+                source: error.into(),
+            })?;
             plan.network = Some(descriptors.len());
             descriptors.push(Handed::Owned(fd));
         }

@@ -40,7 +40,9 @@ impl MountOptions {
                     {
                         out.data.push((key.to_owned(), value.to_owned()));
                     }
-                    Some((key @ ("newinstance" | "ptmxmode"), value)) => out.data.push((key.to_owned(), value.to_owned())),
+                    Some((key @ ("newinstance" | "ptmxmode"), value)) => {
+                        out.data.push((key.to_owned(), value.to_owned()))
+                    }
                     None if other == "newinstance" => {}
                     _ => return Err(Error::Refused(format!("the mount option {option:?} is not allowed"))),
                 },
@@ -69,7 +71,9 @@ mod tests {
 
     #[test]
     fn options_are_a_closed_list() {
-        for text in ["rshared", "rslave", "shared", "unbindable", "dev", "upperdir=/x", "size=1,size=/..", "mode=$(id)", "x"] {
+        for text in
+            ["rshared", "rslave", "shared", "unbindable", "dev", "upperdir=/x", "size=1,size=/..", "mode=$(id)", "x"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }
@@ -79,6 +83,9 @@ mod tests {
         let options = parse("rbind,ro,nosuid,rprivate").unwrap();
         assert!(options.bind && options.recursive);
         assert_eq!(options.set, libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID);
-        assert_eq!(parse("size=64m,mode=1777").unwrap().data, [("size".into(), "64m".into()), ("mode".into(), "1777".into())]);
+        assert_eq!(
+            parse("size=64m,mode=1777").unwrap().data,
+            [("size".into(), "64m".into()), ("mode".into(), "1777".into())]
+        );
     }
 }

@@ -67,9 +67,8 @@ impl Facts {
                     .to_owned(),
             );
         }
-        self.max_namespaces.map(|name| {
-            format!("running commands needs name spaces: set sysctl user.max_{name}_namespaces above 0")
-        })
+        self.max_namespaces
+            .map(|name| format!("running commands needs name spaces: set sysctl user.max_{name}_namespaces above 0"))
     }
 }
 

@@ -68,9 +68,8 @@ impl Streams {
                 plan.own_pipes = true;
             }
             Stdio::Inherit => {
-                for (index, fd) in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
-                    .into_iter()
-                    .enumerate()
+                for (index, fd) in
+                    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()].into_iter().enumerate()
                 {
                     hand(index, fd.try_clone_to_owned().map_err(setup)?);
                 }

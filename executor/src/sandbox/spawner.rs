@@ -111,11 +111,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// mount of the one file does; where that can't be had a sealed copy in memory does, too.
 fn protected(program: Option<&Path>) -> io::Result<OwnedFd> {
     let path = program.unwrap_or(Path::new("/proc/self/exe"));
-    let clone = open_tree(
-        rustix::fs::CWD,
-        path,
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    );
+    let clone = open_tree(rustix::fs::CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
     if let Ok(fd) = clone {
         let attr = MountAttr {
             set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV,

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use oci_spec::runtime::{
-    Arch, BoxBuilder, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp,
-    LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscallBuilder, Mount,
-    Process, Root, Spec, User as SpecUser,
+    Arch, BoxBuilder, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceType,
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompBuilder, LinuxSeccompOperator,
+    LinuxSyscallBuilder, Mount, Process, Root, Spec, User as SpecUser,
 };
 
 use super::seccomp;
@@ -137,9 +137,11 @@ pub fn default_spec(options: &SpecOptions) -> Spec {
     root.set_path(PathBuf::from("rootfs")).set_readonly(Some(options.read_only));
 
     let mut mounts = standard_mounts();
-    mounts.extend(options.files.iter().map(|(source, destination)| {
-        mount("bind", source, destination, &["bind", "ro", "nosuid", "nodev", "noexec"])
-    }));
+    mounts.extend(
+        options.files.iter().map(|(source, destination)| {
+            mount("bind", source, destination, &["bind", "ro", "nosuid", "nodev", "noexec"])
+        }),
+    );
     mounts.extend(options.mounts.iter().cloned());
 
     let mut spec = Spec::default();
@@ -191,7 +193,8 @@ pub fn mount(kind: &str, source: &Path, destination: &Path, options: &[&str]) ->
 
 /// The mounts that every sandbox has.
 pub(crate) fn standard_mounts() -> Vec<Mount> {
-    let row = |kind: &str, destination: &str, options: &[&str]| mount(kind, Path::new(kind), Path::new(destination), options);
+    let row =
+        |kind: &str, destination: &str, options: &[&str]| mount(kind, Path::new(kind), Path::new(destination), options);
     vec![
         row("proc", "/proc", &["nosuid", "nodev", "noexec"]),
         row("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),

@@ -90,7 +90,8 @@ fn match_passwd(line: &str, user: &str, number: Option<u32>) -> Option<Result<Pa
     let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let home = fields.nth(1).unwrap_or_default();
     let wanted_id = if user.is_empty() { Some(0) } else { number };
-    let id = |text: &str| text.parse::<u32>().ok().filter(|id| *id <= MAX_ID && text.bytes().all(|b| b.is_ascii_digit()));
+    let id =
+        |text: &str| text.parse::<u32>().ok().filter(|id| *id <= MAX_ID && text.bytes().all(|b| b.is_ascii_digit()));
     if (user.is_empty() || name != user) && (wanted_id.is_none() || id(uid) != wanted_id) {
         return None;
     }
@@ -106,9 +107,9 @@ fn match_group(line: &str, group: &str, number: Option<u32>) -> Option<Result<u3
     let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?);
     let id = id.parse::<u32>().ok().filter(|id| *id <= MAX_ID);
     if name == group {
-        return Some(id.ok_or_else(|| {
-            Error::Refused(format!("the line of {name:?} in the image's /etc/group has no valid id"))
-        }));
+        return Some(
+            id.ok_or_else(|| Error::Refused(format!("the line of {name:?} in the image's /etc/group has no valid id"))),
+        );
     }
     (number.is_some() && id == number).then(|| Ok(id.unwrap_or_default()))
 }
@@ -203,8 +204,20 @@ mod tests {
     fn nobody_becomes_root_by_accident() {
         let (_dir, root) = image(Some(PASSWD), Some(GROUP));
         for wanted in [
-            "4294967296", "2147483648", "-1", "0x0", "+0", "0\n", " 0", "bad", "minus", "nobody", "app:nogroup",
-            "app:4294967296", "app:broken", "18446744073709551616",
+            "4294967296",
+            "2147483648",
+            "-1",
+            "0x0",
+            "+0",
+            "0\n",
+            " 0",
+            "bad",
+            "minus",
+            "nobody",
+            "app:nogroup",
+            "app:4294967296",
+            "app:broken",
+            "18446744073709551616",
         ] {
             assert!(matches!(resolve(&root, wanted), Err(Error::Refused(_))), "{wanted:?}");
         }

@@ -1,13 +1,11 @@
 //! Images made of busybox, and running things in them.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use builder_executor::rootfs::{Driver, DriverKind, Purpose, RootMount};
-use builder_executor::sandbox::{
-    Error, Exit, Sandbox, SpawnRequest, SpecOptions, User, default_spec, resolve_user,
-};
+use builder_executor::sandbox::{Error, Exit, Sandbox, SpawnRequest, SpecOptions, User, default_spec, resolve_user};
 use oci_spec::runtime::Spec;
 use tokio::io::AsyncReadExt;
 
@@ -108,9 +106,7 @@ impl Room {
     }
 
     pub fn mount(&self, layer: &Layer) -> RootMount {
-        self.driver
-            .mount_directories(vec![self.image()], Some((&layer.upper, &layer.work)), Purpose::Sandbox)
-            .unwrap()
+        self.driver.mount_directories(vec![self.image()], Some((&layer.upper, &layer.work)), Purpose::Sandbox).unwrap()
     }
 
     /// Files as the builder provides them.

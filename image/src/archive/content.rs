@@ -31,12 +31,7 @@ pub(super) fn add_bytes(blobs: &mut Blobs, bytes: Vec<u8>) -> BlobInfo {
 }
 
 /// Writes a blob's bytes. What comes from the disk is hashed on the way: a damaged blob must not leave the store.
-pub(super) fn write(
-    store: &Store,
-    digest: &BlobDigest,
-    content: &Content,
-    out: &mut dyn Write,
-) -> Result<(), Error> {
+pub(super) fn write(store: &Store, digest: &BlobDigest, content: &Content, out: &mut dyn Write) -> Result<(), Error> {
     match content {
         Content::Bytes(bytes) => out.write_all(bytes).map_err(Error::Write),
         Content::Stored => write_stored_blob(store, digest, &mut WriteSink(out)),

@@ -27,8 +27,7 @@ pub(super) fn names(image: &DockerImage) -> Result<Vec<Reference>, Error> {
 }
 
 fn found(source: &Source<'_>, image: &DockerImage) -> Result<Found, Error> {
-    let config =
-        source.read(&image.config, CONFIG_LIMIT)?.ok_or_else(|| Error::Missing(image.config.clone()))?;
+    let config = source.read(&image.config, CONFIG_LIMIT)?.ok_or_else(|| Error::Missing(image.config.clone()))?;
     if let Some(expected) = digest_in(&image.config) {
         let found = BlobDigest::of(&config);
         if found != expected {

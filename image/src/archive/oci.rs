@@ -117,8 +117,7 @@ fn nested(
     }
     let bytes = source.read_verified(digest, MANIFEST_LIMIT)?;
     let index: ImageIndex = serde_json::from_slice(&bytes).map_err(Error::json(&path))?;
-    let images: Vec<&Descriptor> =
-        index.manifests().iter().filter(|descriptor| !is_attestation(descriptor)).collect();
+    let images: Vec<&Descriptor> = index.manifests().iter().filter(|descriptor| !is_attestation(descriptor)).collect();
     let platforms: Vec<Option<Platform>> =
         images.iter().map(|descriptor| descriptor.platform().as_ref().map(Platform::from)).collect();
     let known: Vec<Platform> = platforms.iter().flatten().cloned().collect();

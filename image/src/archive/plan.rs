@@ -28,7 +28,12 @@ pub(super) struct ImagePlan {
 }
 
 /// Finds (or makes) everything that an image needs, and adds it to `blobs`.
-pub(super) fn plan(store: &Store, id: &BlobDigest, options: &SaveOptions, blobs: &mut Blobs) -> Result<ImagePlan, Error> {
+pub(super) fn plan(
+    store: &Store,
+    id: &BlobDigest,
+    options: &SaveOptions,
+    blobs: &mut Blobs,
+) -> Result<ImagePlan, Error> {
     let image = store.image(id)?.ok_or(Error::NoImage(*id))?;
     let config = store.read_blob(id, CONFIG_LIMIT)?;
     let platform = ConfigView::parse(&config).map_err(Error::json(&id.to_string()))?.platform;
@@ -116,11 +121,7 @@ fn diff_id_cheaply(store: &Store, layer: &LayerId, options: &SaveOptions) -> Res
     }
 }
 
-fn make_layer(
-    store: &Store,
-    layer: &LayerId,
-    options: &SaveOptions,
-) -> Result<(DiffId, BlobInfo, Content), Error> {
+fn make_layer(store: &Store, layer: &LayerId, options: &SaveOptions) -> Result<(DiffId, BlobInfo, Content), Error> {
     if options.compression == Compression::Uncompressed {
         let tar = diff_id(store, layer)?;
         let blob = BlobInfo { digest: tar.diff_id.into(), size: tar.size };

@@ -15,8 +15,8 @@ use super::index::{IMAGE_NAME, LAYOUT, Named, REF_NAME, blob_path, descriptors, 
 use super::plan::{ImagePlan, plan};
 use crate::compress::Compression;
 use crate::reference::Reference;
-use crate::tar::write::{END, directory, file, small_file};
 use crate::tar::padding;
+use crate::tar::write::{END, directory, file, small_file};
 
 /// What kind of archive to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

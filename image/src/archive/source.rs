@@ -116,9 +116,7 @@ impl<'a> Source<'a> {
             return Ok(known);
         }
         let check = |found: BlobInfo| match expected.filter(|expected| **expected != found.digest) {
-            Some(expected) => {
-                Err(Error::Digest { path: path.to_owned(), expected: *expected, found: found.digest })
-            }
+            Some(expected) => Err(Error::Digest { path: path.to_owned(), expected: *expected, found: found.digest }),
             None => Ok(found),
         };
         match &self.files {

@@ -20,9 +20,7 @@ pub(super) fn chain_ids(diff_ids: &[DiffId]) -> Vec<BlobDigest> {
     for diff_id in diff_ids {
         chain.push(match chain.last() {
             None => (*diff_id).into(),
-            Some(below) => {
-                BlobDigest::from_bytes(Sha256::digest(format!("{below} {diff_id}").as_bytes()).into())
-            }
+            Some(below) => BlobDigest::from_bytes(Sha256::digest(format!("{below} {diff_id}").as_bytes()).into()),
         });
     }
     chain

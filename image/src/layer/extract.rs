@@ -172,13 +172,7 @@ impl<'a> Extract<'a> {
         Ok(())
     }
 
-    fn directory(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        path: &[u8],
-        entry: &Entry,
-    ) -> Result<(), Reason> {
+    fn directory(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8], entry: &Entry) -> Result<(), Reason> {
         let mut removed_below = false;
         if let Err(error) = node::make_directory(parent, name) {
             if error != Errno::EXIST {
@@ -231,9 +225,8 @@ impl<'a> Extract<'a> {
         let Some(stat) = look(parent, name).map_err(system("read"))? else { return Ok(()) };
         node::remove(parent, name).map_err(system("replace"))?;
         if node::is_directory(&stat) {
-            let is_below = |other: &[u8]| {
-                other.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-            };
+            let is_below =
+                |other: &[u8]| other.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
             self.directories.retain(|(other, ..)| !is_below(other));
             self.implied.retain(|other| !is_below(other));
             self.parent = None;

@@ -106,7 +106,8 @@ pub(super) fn make_file<R: io::Read>(
     buffer: &mut [u8],
 ) -> Result<(), TarError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| data.error(system("create")(error)))?;
+    let fd =
+        openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| data.error(system("create")(error)))?;
     copy_data(&fd, entry, data, buffer)?;
     finish_file(&fd, entry, rules).map_err(|reason| data.error(reason))
 }
@@ -197,12 +198,7 @@ fn write_at(fd: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno
 }
 
 /// Makes a link, device or pipe.
-pub(super) fn make_special(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    entry: &Entry,
-    rules: &Rules,
-) -> Result<(), Reason> {
+pub(super) fn make_special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry, rules: &Rules) -> Result<(), Reason> {
     let mode = Mode::from_raw_mode(entry.mode);
     let device = |kind, major: u32, minor: u32| {
         mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, makedev(major, minor)).map_err(system("make the device"))

@@ -23,8 +23,7 @@ use super::xattr::{self, Attributes};
 use crate::tar::Xattr;
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-const OPEN_DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is met on the way.
 #[derive(Debug)]
@@ -221,13 +220,7 @@ impl<'a> Walk<'a> {
         Ok(items)
     }
 
-    fn list_part(
-        &mut self,
-        path: &[u8],
-        part: usize,
-        fd: &OwnedFd,
-        add: &mut dyn FnMut(Item),
-    ) -> Result<(), Error> {
+    fn list_part(&mut self, path: &[u8], part: usize, fd: &OwnedFd, add: &mut dyn FnMut(Item)) -> Result<(), Error> {
         let mut entries = RawDir::new(fd, self.buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| Error::io("list", path, error))?;

@@ -37,7 +37,8 @@ pub(super) struct PaxSparse {
 pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Reason> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let space = bytes.iter().take(20).position(|&byte| byte == b' ').ok_or(Reason::Pax("a record has no length"))?;
+        let space =
+            bytes.iter().take(20).position(|&byte| byte == b' ').ok_or(Reason::Pax("a record has no length"))?;
         let length = number::decimal(&bytes[..space])
             .and_then(|length| usize::try_from(length).ok())
             .filter(|&length| length > space + 1 && length <= bytes.len())

@@ -157,8 +157,7 @@ fn walk(root: &Path, visit: &mut dyn FnMut(&Path, &Path)) {
 fn xattrs(path: &Path) -> String {
     let mut names = vec![0; 65536];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
-    let mut names: Vec<&[u8]> =
-        names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&[u8]> = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
     names.sort_unstable();
     let mut text = String::new();
     for name in names {
@@ -249,7 +248,11 @@ pub(crate) fn rich_image(store: &Store) -> builder_image::assemble::Assembled {
         store,
         &[
             &|tree| {
-                everything(&tree.0).file("gone", "").file("bin/gone", "").file("replaced/old", "").file("emptied/x", "");
+                everything(&tree.0)
+                    .file("gone", "")
+                    .file("bin/gone", "")
+                    .file("replaced/old", "")
+                    .file("emptied/x", "");
             },
             &|tree| removals(tree),
         ],

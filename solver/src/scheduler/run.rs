@@ -152,7 +152,9 @@ where
         }
         let nearest = self.records(self.records.nearest(&vertex.origin.lineage, &vertex.origin.name))?;
         let reason = self.miss_reason(vertex, key, nearest.as_ref())?;
-        let previous = nearest.filter(|nearest| nearest.op == key.op).and_then(|nearest| nearest.output);
+        // Who asked for a fresh run does not get half of an old one.
+        let previous =
+            nearest.filter(|nearest| nearest.op == key.op && !vertex.ignore_cache).and_then(|nearest| nearest.output);
 
         let permit = match &self.jobs {
             Some(jobs) => tokio::select! {

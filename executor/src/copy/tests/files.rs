@@ -149,7 +149,11 @@ fn sizes_around_every_limit() {
     const SIZES: [usize; 10] = [0, 1, 4095, 131_071, 131_072, 131_073, 262_143, 262_144, 262_145, 3_000_000];
     let bytes = |size: usize| (0..size).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>();
     copied(
-        |from| SIZES.iter().for_each(|&size| fs::write(from.join(size.to_string()), bytes(size)).unwrap()),
+        |from| {
+            for size in SIZES {
+                fs::write(from.join(size.to_string()), bytes(size)).unwrap();
+            }
+        },
         |to| {
             SIZES
                 .iter()

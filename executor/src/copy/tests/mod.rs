@@ -15,8 +15,8 @@ fn copy_action(selection: Selection, dest: &str) -> CopyAction {
     CopyAction { input: 1, selection, dest: dest.to_owned(), owner: Owner::Root, mode: None, unpack: false }
 }
 
-fn symbolic(mode: &str) -> Option<FileMode> {
-    Some(FileMode::Symbolic(mode.to_owned()))
+fn symbolic(mode: &str) -> FileMode {
+    FileMode::Symbolic(mode.to_owned())
 }
 
 fn named(owner: &str) -> Owner {

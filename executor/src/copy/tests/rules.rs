@@ -122,9 +122,13 @@ fn owners_and_modes() {
     for (owner, mode, expected) in [
         (Owner::Root, None, &["n/", "n/d/@700", "n/d/run=@755", "n/d/s=@4755", "n/f="][..]),
         (named("app"), None, &["n/#10:20", "n/d/@700#10:20", "n/d/run=@755#10:20", "n/d/s=@4755#10:20", "n/f=#10:20"]),
-        (named("7"), symbolic("go=u-w,+X"), &["n/#7:7", "n/d/#7:7", "n/d/run=@755#7:7", "n/d/s=@4755#7:7", "n/f=#7:7"]),
+        (
+            named("7"),
+            Some(symbolic("go=u-w,+X")),
+            &["n/#7:7", "n/d/#7:7", "n/d/run=@755#7:7", "n/d/s=@4755#7:7", "n/f=#7:7"],
+        ),
         (Owner::Root, Some(FileMode::Octal(0o2510)), &["n/", "n/d/@2510", "n/d/run=@2510", "n/d/s=@2510", "n/f=@2510"]),
-        (Owner::Root, symbolic("a-x"), &["n/", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
+        (Owner::Root, Some(symbolic("a-x")), &["n/", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
     ] {
         let sandbox = Sandbox::new();
         sandbox.tree("context", &["f=", "d/run=@755", "d/s=@4755", "d/@700"]);

@@ -118,9 +118,10 @@ impl Manifest {
 
 /// The file of the layers that `path` shows.
 fn origin(path: &Path, lower: &[PathBuf]) -> Option<PathBuf> {
-    lower.iter().map(|layer| layer.join(path)).find(|candidate| {
-        fs::symlink_metadata(candidate).is_ok_and(|metadata| !is_whiteout(&metadata))
-    })
+    lower
+        .iter()
+        .map(|layer| layer.join(path))
+        .find(|candidate| fs::symlink_metadata(candidate).is_ok_and(|metadata| !is_whiteout(&metadata)))
 }
 
 fn walk(tree: &Path, path: &Path, files: &mut HashMap<PathBuf, Note>) -> Result<()> {

@@ -33,12 +33,7 @@ impl WorkingCopy {
     pub(super) fn beside(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<Self> {
         let tree = materialise(lower, work)?;
         let manifest = difference::Manifest::take(&tree, work)?;
-        Ok(Self {
-            tree,
-            lower: lower.to_vec(),
-            changes: Some((upper.to_owned(), manifest)),
-            _temporary: None,
-        })
+        Ok(Self { tree, lower: lower.to_vec(), changes: Some((upper.to_owned(), manifest)), _temporary: None })
     }
 
     /// A copy to read from, below `parent`, removed with this value.

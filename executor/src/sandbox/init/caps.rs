@@ -21,7 +21,11 @@ pub(super) fn apply(base: &Base, process: &Process, with_seccomp: bool) -> Step<
     let effective = wanted(capabilities.and_then(|sets| sets.effective().as_ref()));
     let inheritable = wanted(capabilities.and_then(|sets| sets.inheritable().as_ref()));
     let ambient = wanted(capabilities.and_then(|sets| sets.ambient().as_ref()));
-    if !permitted.contains(effective) || !bounding.contains(permitted) || !permitted.contains(ambient) || !inheritable.contains(ambient) {
+    if !permitted.contains(effective)
+        || !bounding.contains(permitted)
+        || !permitted.contains(ambient)
+        || !inheritable.contains(ambient)
+    {
         return Err(Failure::Refused("the capability sets of the specification contradict each other".to_owned()));
     }
 
@@ -59,7 +63,8 @@ pub(super) fn apply(base: &Base, process: &Process, with_seccomp: bool) -> Step<
         .attempt("set the capabilities")?;
     rustix::thread::clear_ambient_capability_set().attempt("clear the ambient capabilities")?;
     for capability in ambient.iter() {
-        rustix::thread::configure_capability_in_ambient_set(capability, true).attempt("set the ambient capabilities")?;
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .attempt("set the ambient capabilities")?;
     }
     // Changing ids has switched this off.
     super::die_with_parent();

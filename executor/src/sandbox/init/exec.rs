@@ -113,7 +113,9 @@ impl Program {
             },
             Errno::ENOEXEC => Failure::NotExecutable {
                 program,
-                reason: format!("exec format error: {path} is neither a program for this machine nor a script with a `#!` line"),
+                reason: format!(
+                    "exec format error: {path} is neither a program for this machine nor a script with a `#!` line"
+                ),
             },
             error => Failure::NotExecutable { program, reason: error.desc().to_lowercase() },
         }

@@ -142,9 +142,8 @@ fn wait_for_children() {
 /// Takes this process out of the host's file system: a mount name space whose root is a small directory tree in
 /// memory. Copies of it, one for each sandbox, cost next to nothing.
 fn prepare_base() -> Step<Base> {
-    let host_network =
-        rustix::fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .attempt("open the network name space of the builder")?;
+    let host_network = rustix::fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .attempt("open the network name space of the builder")?;
     // Both are read from the host's /sys and remembered.
     let _ = spec::masked_paths();
     sys::unshare(UnshareFlags::NEWNS).attempt("make a mount name space")?;
@@ -213,12 +212,8 @@ fn enter_root(root: &OwnedFd) -> Step<()> {
 
 /// Opens a directory of this process's own root.
 fn open_directory(path: &str) -> Step<OwnedFd> {
-    rustix::fs::open(
-        path,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .attempt_with(|| format!("open {path}"))
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .attempt_with(|| format!("open {path}"))
 }
 
 /// What is at a descriptor, in words.

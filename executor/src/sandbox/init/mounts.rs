@@ -48,7 +48,9 @@ pub(super) fn fill(
             ("devpts", "/dev/pts") | ("mqueue", "/dev/mqueue") | ("tmpfs", "/dev/shm") if is_standard && has_dev => {}
             ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root)?,
             ("tmpfs", _) => temporary(root, mount)?,
-            (kind, at) => return Err(Failure::Unsupported(format!("a mount of type {kind:?} at {at} with these options"))),
+            (kind, at) => {
+                return Err(Failure::Unsupported(format!("a mount of type {kind:?} at {at} with these options")));
+            }
         }
     }
     if !has_dev {
@@ -76,12 +78,17 @@ fn place(root: &OwnedFd, path: &str, tree: &OwnedFd) -> Step<()> {
 fn mount_point(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd> {
     let target = open_or_make(root, path, is_directory)?;
     let refuse = |kind: FileType, what: &str| {
-        Err(Failure::Refused(format!("{} is {} in the image: {what} can't be mounted there", path.display(), word(kind))))
+        Err(Failure::Refused(format!(
+            "{} is {} in the image: {what} can't be mounted there",
+            path.display(),
+            word(kind)
+        )))
     };
     match (kind_of(&target)?, is_directory) {
         (FileType::Directory, true) => Ok(target),
-        (FileType::Symlink, true) => in_root::open_directory(root, path)
-            .map_err(|error| Failure::Refused(format!("{} is a link in the image that leads to no directory: {error}", path.display()))),
+        (FileType::Symlink, true) => in_root::open_directory(root, path).map_err(|error| {
+            Failure::Refused(format!("{} is a link in the image that leads to no directory: {error}", path.display()))
+        }),
         (kind, true) => refuse(kind, "a directory"),
         (FileType::Directory, false) => refuse(FileType::Directory, "a file"),
         (_, false) => Ok(target),
@@ -96,15 +103,16 @@ fn open_or_make(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let clean = in_root::clean(path);
             let parent = clean.parent().unwrap_or(Path::new(""));
-            Some((in_root::make_directories(root, parent).attempt_with(what)?, clean.file_name().unwrap_or_default().to_owned()))
+            Some((
+                in_root::make_directories(root, parent).attempt_with(what)?,
+                clean.file_name().unwrap_or_default().to_owned(),
+            ))
         }
         other => other.attempt_with(what)?,
     }) else {
         return Err(Failure::Refused("nothing can be mounted over / of the image".to_owned()));
     };
-    let open = || {
-        rustix::fs::openat(&parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-    };
+    let open = || rustix::fs::openat(&parent, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     match open() {
         Err(rustix::io::Errno::NOENT) => {
             if is_directory {

@@ -12,9 +12,8 @@ use crate::sys;
 /// A fresh name space with the loopback interface up.
 pub(super) fn isolate() -> Step<()> {
     sys::unshare(UnshareFlags::NEWNET).attempt("make a network name space")?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-            .attempt("open a socket")?;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .attempt("open a socket")?;
     sys::set_loopback_up(&socket).attempt("set the loopback interface up")
 }
 

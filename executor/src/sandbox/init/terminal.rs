@@ -19,8 +19,9 @@ pub(super) struct Terminal {
 /// Makes a terminal in the sandbox's own devpts and mounts it as `/dev/console`. `dev` is the sandbox's own `/dev`,
 /// in which nobody else has had a hand yet.
 pub(super) fn open(dev: &OwnedFd, process: &Process) -> Step<Terminal> {
-    let controller = rustix::fs::openat(dev, "pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-        .attempt("open a terminal")?;
+    let controller =
+        rustix::fs::openat(dev, "pts/ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .attempt("open a terminal")?;
     unlockpt(&controller).attempt("unlock the terminal")?;
     let user = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
         .attempt("open the other side of the terminal")?;

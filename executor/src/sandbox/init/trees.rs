@@ -33,9 +33,8 @@ const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
 ];
 
-const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
-    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
-    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+const QUIET: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// The trees, attached in the sandbox's first root, ready to be moved.
 pub(super) struct Trees {
@@ -112,8 +111,9 @@ fn mask(tree: &OwnedFd, prefix: &str, paths: &[String], dev: Option<&OwnedFd>) -
         let cover = if kind_of(&target)? == FileType::Directory {
             clone("/empty", false)?
         } else if let Some(dev) = dev {
-            let null = rustix::fs::openat(dev, "null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-                .attempt("open /dev/null")?;
+            let null =
+                rustix::fs::openat(dev, "null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                    .attempt("open /dev/null")?;
             clone_fd(&null, false).attempt("clone /dev/null")?
         } else {
             return Err(Failure::Unsupported(format!("hiding the file {path}")));
@@ -178,8 +178,7 @@ fn clone(path: &str, recursive: bool) -> Step<OwnedFd> {
 
 /// A detached second mount of what `fd` refers to.
 pub(super) fn clone_fd(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }

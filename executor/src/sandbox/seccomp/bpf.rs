@@ -111,13 +111,9 @@ fn decide(decision: &Decision) -> Vec<BpfInstruction> {
     match decision {
         Decision::Allow => vec![allowed],
         Decision::Errno(errno) => vec![give_back(ERRNO | u32::from(*errno))],
-        Decision::AllowWithoutBits { mask } => vec![
-            load(FIRST_ARGUMENT),
-            instruction(AND, *mask),
-            test(JUMP_IF_EQUAL, 0, 0, 1),
-            allowed,
-            denied,
-        ],
+        Decision::AllowWithoutBits { mask } => {
+            vec![load(FIRST_ARGUMENT), instruction(AND, *mask), test(JUMP_IF_EQUAL, 0, 0, 1), allowed, denied]
+        }
         Decision::AllowOnly(values) => one_of(values, allowed, denied),
         Decision::AllowExcept(values) => one_of(values, denied, allowed),
     }
