@@ -72,8 +72,8 @@ $(TARGET)/base/debian-$(SUITE).tar: testdata/base/debian.sh | deps
 
 .PHONY: bench
 bench: deps build ## compares with Docker and buildah; BENCH='--write' puts the table into docs/BENCHMARKS.md
-	cargo build --release --locked --package builder-frontend --example parse_bench
-	cargo build --release --locked --package builder-solver --example schedule_bench
+	$(if $(wildcard frontend/examples/parse_bench.rs),cargo build --release --locked --package builder-frontend --example parse_bench)
+	$(if $(wildcard solver/examples/schedule_bench.rs),cargo build --release --locked --package builder-solver --example schedule_bench)
 	$(SUDO) bench/run --builder $(BUILDER) $(BENCH)
 
 .PHONY: bench-deps

@@ -72,7 +72,7 @@ class Builder(Tool):
         self.root = self.directory / "store"
 
     def version(self):
-        return (process.output([self.binary, "version"]) or "?").splitlines()[0]
+        return (process.output([self.binary, "version"]) or "?").splitlines()[0].removeprefix("builder ")
 
     def _command(self, *arguments):
         return [self.binary, "--root", self.root, *arguments]

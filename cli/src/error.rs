@@ -48,6 +48,12 @@ impl CliError {
         Self::Failed { error: anyhow::anyhow!("{message}"), hint: None }
     }
 
+    /// What went wrong, for where the word error stands already.
+    pub(crate) fn text(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("ERROR: ").unwrap_or(&text).to_owned()
+    }
+
     /// The process's exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p builder-executor --example copy_bench [FILES [DIRECTORIES [SIZE]]]`
 
-#![allow(clippy::print_stdout, reason = "a report for people")]
+#![expect(clippy::print_stdout, reason = "a report for people")]
 
 use std::error::Error;
 use std::fs;

@@ -69,7 +69,7 @@ pub(crate) struct MountAttr {
     pub(crate) user_namespace: u64,
 }
 
-/// mount_setattr(2) on the mount that `fd` is the root of; with `recursive` on all mounts below it, too.
+/// `mount_setattr(2)` on the mount that `fd` is the root of; with `recursive` on all mounts below it, too.
 pub(crate) fn mount_setattr(fd: impl AsFd, recursive: bool, attr: MountAttr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated constant, `attr` is a valid `struct mount_attr` of the size given, and
@@ -142,7 +142,7 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
-/// seccomp(2): puts a filter over this thread. Without `no_new_privs` that takes CAP_SYS_ADMIN.
+/// seccomp(2): puts a filter over this thread. Without `no_new_privs` that takes `CAP_SYS_ADMIN`.
 pub(crate) fn install_seccomp_filter(program: &[BpfInstruction]) -> io::Result<()> {
     let length = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };

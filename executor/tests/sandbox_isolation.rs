@@ -1,5 +1,7 @@
 //! What a process in a sandbox sees, may do and leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "a test says by panicking")]
+
 mod kit;
 
 use std::os::unix::fs::symlink;
@@ -294,6 +296,10 @@ async fn the_builders_own_program_can_not_be_written() {
     // It may not even start: its libraries are not in the image.
     assert!(!matches!(outcome.exit, Ok(Exit::Code(0))) || outcome.stdout.is_empty(), "{outcome:?}");
     assert_eq!(std::fs::read(kit::HELPER).unwrap(), helper);
+    // What keeps it so: the processes run from a mount that is read-only.
+    let (pid, _) = kit::descendants().into_iter().find(|(_, name)| name == "builder-sandbox").unwrap();
+    let mount = rustix::fs::statvfs(format!("/proc/{pid}/exe")).unwrap();
+    assert!(mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
 }
 
 #[tokio::test]

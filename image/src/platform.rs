@@ -9,12 +9,23 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct Platform {
     /// `linux`.
+    #[serde(default = "default_os")]
     pub os: String,
     /// `amd64`, `arm64`, …
+    #[serde(default = "default_architecture")]
     pub architecture: String,
     /// `v7`, `v8`, …
     #[serde(default)]
     pub variant: Option<String>,
+}
+
+/// What a config that does not tell is taken for, as Docker does.
+fn default_os() -> String {
+    Platform::host().os
+}
+
+fn default_architecture() -> String {
+    Platform::host().architecture
 }
 
 impl Platform {

@@ -1,5 +1,7 @@
 //! Archives and layouts of our own: bytes that never vary, digests that are checked, names that are kept.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod kit;
 
 use std::fs::{self, File};
@@ -90,7 +92,8 @@ fn two_stores_make_the_same_archive_of_the_same_files() {
     let scratch = scratch();
     let make = |name: &str| {
         let store = Store::open(&scratch.path().join(name)).unwrap();
-        let fill = |tree: &Tree| drop(tree.file("a", "x").mtime("a", 7).file("d/b", "y").mtime("d/b", 8).mtime("d", 9));
+        let fill =
+            |tree: &Tree| tree.file("a", "x").mtime("a", 7).file("d/b", "y").mtime("d/b", 8).mtime("d", 9).done();
         let id = image(&store, &[&fill, &|_| ()]).id;
         saved(&store, &[(id, &["app"])], &SaveOptions { compression: Compression::Gzip, ..SaveOptions::default() })
     };
@@ -101,8 +104,8 @@ fn two_stores_make_the_same_archive_of_the_same_files() {
 fn several_images_share_blobs_and_keep_their_names() {
     let scratch = scratch();
     let store = store(&scratch);
-    let base: &dyn Fn(&Tree) = &|tree| drop(tree.file("base", "b").mtime("base", 1));
-    let one = image(&store, &[base, &|tree| drop(tree.file("one", "1"))]).id;
+    let base: &dyn Fn(&Tree) = &|tree| tree.file("base", "b").mtime("base", 1).done();
+    let one = image(&store, &[base, &|tree| tree.file("one", "1").done()]).id;
     let two = image(&store, &[base]).id;
     let tar = saved(&store, &[(one, &["one:latest"]), (two, &["two:latest", "two:x"])], &SaveOptions::default());
     let blobs = files(&tar).iter().filter(|(path, _)| path.starts_with("blobs/sha256/") && path.len() > 13).count();
@@ -118,8 +121,8 @@ fn several_images_share_blobs_and_keep_their_names() {
 fn a_name_that_moves_tells_what_it_named() {
     let scratch = scratch();
     let store = store(&scratch);
-    let one = image(&store, &[&|tree| drop(tree.file("1", ""))]).id;
-    let two = image(&store, &[&|tree| drop(tree.file("2", ""))]).id;
+    let one = image(&store, &[&|tree| tree.file("1", "").done()]).id;
+    let two = image(&store, &[&|tree| tree.file("2", "").done()]).id;
     store.tag("docker.io/library/app:latest", &one).unwrap();
     let tar = saved(&store, &[(two, &["app"])], &SaveOptions::default());
     let loaded = load(&store, &tar[..], &LoadOptions::default()).unwrap();
@@ -132,8 +135,8 @@ fn a_name_that_moves_tells_what_it_named() {
 fn a_layout_directory_is_added_to() {
     let scratch = scratch();
     let store = store(&scratch);
-    let one = image(&store, &[&|tree| drop(tree.file("1", ""))]).id;
-    let two = image(&store, &[&|tree| drop(tree.file("2", ""))]).id;
+    let one = image(&store, &[&|tree| tree.file("1", "").done()]).id;
+    let two = image(&store, &[&|tree| tree.file("2", "").done()]).id;
     let layout = scratch.path().join("layout");
     let put = |id, list: &[&str]| {
         let options = SaveOptions { format: Format::Oci, ..SaveOptions::default() };
@@ -156,14 +159,15 @@ fn clamped_times_are_in_the_image_and_survive_saving() {
     let store = store(&scratch);
     let layer = store.new_layer().unwrap();
     Tree(layer.upper().to_owned()).file("late", "x").mtime("late", 2_000_000_000).file("early", "x").mtime("early", 5);
-    let snapshot = builder_cache::Snapshot::scratch().with(layer.commit(Default::default()).unwrap());
+    let snapshot = builder_cache::Snapshot::scratch().with(layer.commit(builder_cache::LayerMeta::default()).unwrap());
     let plain = assemble(&store, &config(), &snapshot, &AssembleOptions::default()).unwrap();
     for compression in [None, Some(Compression::Gzip)] {
         let options = AssembleOptions { clamp: Some(1000), compression, target: None };
         let clamped = assemble(&store, &config(), &snapshot, &options).unwrap();
         assert_ne!(clamped.id, plain.id);
         for save in [Compression::Gzip, Compression::Uncompressed] {
-            let tar = saved(&store, &[(clamped.id, &["c"])], &SaveOptions { compression: save, ..Default::default() });
+            let tar =
+                saved(&store, &[(clamped.id, &["c"])], &SaveOptions { compression: save, ..SaveOptions::default() });
             let other = Store::open(&scratch.path().join(format!("{compression:?}-{save}"))).unwrap();
             let loaded = load(&other, &tar[..], &LoadOptions::default()).unwrap();
             let image = other.image(&loaded[0].id).unwrap().unwrap();
@@ -179,8 +183,9 @@ fn clamped_times_are_in_the_image_and_survive_saving() {
 fn layers_keep_the_form_they_came_in_unless_forced() {
     let scratch = scratch();
     let store = store(&scratch);
-    let id = image(&store, &[&|tree| drop(tree.file("a", "x"))]).id;
-    let gzip = saved(&store, &[(id, &["a"])], &SaveOptions { compression: Compression::Gzip, ..Default::default() });
+    let id = image(&store, &[&|tree| tree.file("a", "x").done()]).id;
+    let gzip =
+        saved(&store, &[(id, &["a"])], &SaveOptions { compression: Compression::Gzip, ..SaveOptions::default() });
     let other = Store::open(&scratch.path().join("other")).unwrap();
     load(&other, &gzip[..], &LoadOptions::default()).unwrap();
     let kept = saved(&other, &[(id, &["a"])], &SaveOptions::default());
@@ -198,7 +203,7 @@ fn a_root_file_system_is_imported() {
     let tree = kit::everything(&scratch.path().join("tree"));
     let mut tar = Vec::new();
     let root = File::open(&tree.0).unwrap().into();
-    builder_image::export::tar(&root, &Default::default(), &mut tar).unwrap();
+    builder_image::export::tar(&root, &builder_image::layer::WriteOptions::default(), &mut tar).unwrap();
     let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(&tar).unwrap();
     let imported = import(&store, &xz.finish().unwrap()[..], &config(), Limits::default()).unwrap();
@@ -213,7 +218,7 @@ fn a_root_file_system_is_imported() {
 fn manifest_lists_give_the_image_for_this_machine() {
     let scratch = scratch();
     let store = store(&scratch);
-    let id = image(&store, &[&|tree| drop(tree.file("mine", ""))]).id;
+    let id = image(&store, &[&|tree| tree.file("mine", "").done()]).id;
     let tar = saved(&store, &[(id, &["app"])], &SaveOptions { format: Format::Oci, ..SaveOptions::default() });
     let mut list = files(&tar);
     let at = |list: &[(String, Vec<u8>)], path: &str| list.iter().position(|(name, _)| name == path).unwrap();
@@ -253,7 +258,7 @@ fn manifest_lists_give_the_image_for_this_machine() {
 fn old_docker_archives_with_links_are_read() {
     let scratch = scratch();
     let store = store(&scratch);
-    let id = image(&store, &[&|tree| drop(tree.file("a", "x")), &|_| (), &|_| ()]).id;
+    let id = image(&store, &[&|tree| tree.file("a", "x").done(), &|_| (), &|_| ()]).id;
     let list = files(&saved(&store, &[(id, &["app"])], &SaveOptions::default()));
     let get = |digest: &str| list.iter().find(|(path, _)| path.ends_with(digest)).unwrap().1.clone();
     let diff_ids = store.image(&id).unwrap().unwrap().diff_ids;
@@ -298,7 +303,7 @@ fn broken(list: &[(String, Vec<u8>)], path: &str, change: impl Fn(&mut Vec<u8>))
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
-        text += &format!(": {cause}");
+        text = format!("{text}: {cause}");
         source = cause.source();
     }
     text
@@ -308,7 +313,7 @@ fn broken(list: &[(String, Vec<u8>)], path: &str, change: impl Fn(&mut Vec<u8>))
 fn damage_is_found_and_named() {
     let scratch = scratch();
     let store = store(&scratch);
-    let id = image(&store, &[&|tree| drop(tree.file("a", vec![1; 100_000])), &|tree| drop(tree.file("b", ""))]).id;
+    let id = image(&store, &[&|tree| tree.file("a", vec![1; 100_000]).done(), &|tree| tree.file("b", "").done()]).id;
     let list = files(&saved(&store, &[(id, &["app"])], &SaveOptions::default()));
     let diff_ids = store.image(&id).unwrap().unwrap().diff_ids;
     let layer = BlobDigest::from(diff_ids[0]).hex();
@@ -362,7 +367,7 @@ fn what_is_no_archive_says_so() {
 fn a_damaged_blob_does_not_leave_the_store() {
     let scratch = scratch();
     let store = store(&scratch);
-    let id = image(&store, &[&|tree| drop(tree.file("a", vec![1; 100_000]))]).id;
+    let id = image(&store, &[&|tree| tree.file("a", vec![1; 100_000]).done()]).id;
     let options = SaveOptions { compression: Compression::Gzip, ..SaveOptions::default() };
     saved(&store, &[(id, &["a"])], &options);
     let diff_id = store.image(&id).unwrap().unwrap().diff_ids[0];

@@ -60,7 +60,7 @@ impl Exporter<'_> {
                     Some(image)
                 }
                 Err(error) => {
-                    step.failed(error.to_string());
+                    step.failed(error.text());
                     return Err(error);
                 }
             }
@@ -197,7 +197,7 @@ impl Exporter<'_> {
                 Ok(value)
             }
             Err(error) => {
-                step.failed(error.to_string());
+                step.failed(error.text());
                 Err(error)
             }
         }

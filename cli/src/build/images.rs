@@ -14,10 +14,7 @@ pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
 
 impl Images for StoreImages<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
-        let fail = |error: &CliError| {
-            let text = error.to_string();
-            ResolveError { message: text.trim_start_matches("ERROR: ").to_owned(), help: None, source: None }
-        };
+        let fail = |error: &CliError| ResolveError { message: error.text(), help: None, source: None };
         let full = store::full_name(reference).map_err(|error| fail(&error))?;
         let found = self.0.image_by_name(&full).map_err(|error| fail(&error.into()))?;
         let found = match found {

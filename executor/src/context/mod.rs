@@ -3,7 +3,7 @@
 //! A [`FileSource`] is a directory that is held open. It is scanned in parallel, fd-relative and only as far as
 //! selections need it; what was scanned is kept, so that several selections of one build share it. A scan yields
 //! [`Tree`]s of entries with their digests; [`FileSource::select`] picks from them what a `COPY` names, and
-//! [`Selected::digest`] is what the solver puts into the cache key.
+//! [`FileSource::digest`] is what the solver puts into the cache key.
 //!
 //! # When is a file read?
 //!

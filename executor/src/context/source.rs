@@ -240,11 +240,9 @@ impl FileSource {
         let trees = scanned.trees.iter().filter_map(|scan| Some((scan.branch.as_ref()?, scan.start)));
         // A leaf was scanned at an unknown moment; what `current` says of it is right.
         let current = &index.current;
-        let leaves = scanned
-            .leaves
-            .values()
-            .flatten()
-            .flat_map(|leaf| leaf.directory().entries.iter().filter_map(|entry| current.get(&entry.stamp)));
+        let leaves = scanned.leaves.values().filter_map(|leaf| leaf.clone().branch()).flat_map(|leaf| {
+            leaf.directory().entries.iter().filter_map(|entry| current.get(&entry.stamp)).collect::<Vec<_>>()
+        });
         let found = leaves.chain(trees.flat_map(|(branch, start)| known(&branch.tree, start))).collect();
         let merged = index.loaded.merged(found, true);
         let _ = merged.save(file);

@@ -22,6 +22,14 @@ impl Plan<'_> {
     /// The content of the layer; its root's digest is the layer's. `None` while the bytes of some file are not
     /// known (a source that was not hashed, before it is written).
     pub fn content(&self) -> Option<Trees> {
+        if let Some(known) = self.content.get() {
+            return Some(known.clone());
+        }
+        let content = self.compute_content()?;
+        Some(self.content.get_or_init(|| content).clone())
+    }
+
+    fn compute_content(&self) -> Option<Trees> {
         let mut made: Vec<Made> = Vec::new();
         made.resize_with(self.directories.len(), || Made::Untouched);
         for level in self.levels().iter().rev() {

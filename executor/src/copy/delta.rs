@@ -159,22 +159,26 @@ impl Plan<'_> {
     /// written. The caller still has to ask [`Delta::removes_nothing_of`] the base.
     pub fn delta(&self, old: &ContentDigest, load: impl Fn(&ContentDigest) -> Option<Vec<u8>>) -> Option<Delta> {
         let delta = plan_delta(old, &self.content()?, self.len(), load)?;
-        let single = delta.write.iter().all(|path| {
-            self.entry_at(path).is_none_or(|entry| entry.links < 2 || !matches!(entry.content, EntryContent::File(_)))
+        let single = delta.write.iter().all(|path| match self.at(path) {
+            // A directory that nobody sets any more can't be set back.
+            Some(Planned::Directory(index)) => self.directories[*index].set.is_some(),
+            Some(Planned::Leaf(leaf)) => self
+                .entry(leaf.origin)
+                .is_none_or(|(entry, ..)| entry.links < 2 || !matches!(entry.content, EntryContent::File(_))),
+            None => false,
         });
-        single.then_some(delta)
+        // An empty directory in place of what may have been a file would hide what lies below it.
+        let leaves = delta.replaced.iter().all(|path| matches!(self.at(path), Some(Planned::Leaf(_))));
+        (single && leaves).then_some(delta)
     }
 
-    fn entry_at(&self, path: &[u8]) -> Option<&Entry> {
+    fn at(&self, path: &[u8]) -> Option<&Planned> {
+        let (parent, name) = split(path);
         let mut here = 0;
-        let mut names = root::components(path).peekable();
-        while let Some(name) = names.next() {
-            match self.directories[here].children.get(name)? {
-                Planned::Directory(index) => here = *index,
-                Planned::Leaf(leaf) if names.peek().is_none() => return Some(self.entry(leaf.origin)?.0),
-                Planned::Leaf(_) => return None,
-            }
+        for part in root::components(parent) {
+            let Planned::Directory(index) = self.directories[here].children.get(part)? else { return None };
+            here = *index;
         }
-        None
+        self.directories[here].children.get(name)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 
-use builder_cache::content::DataDigest;
+use builder_cache::content::{DataDigest, Trees};
 
 use crate::context::root;
 use crate::context::{Branch, DirectoryId, Entry, FileSource, Xattr};
@@ -23,6 +24,8 @@ pub struct Plan<'a> {
     pub(super) branches: Vec<(Branch, &'a FileSource)>,
     /// The bytes of files that the op itself brings.
     pub(super) data: Vec<Vec<u8>>,
+    /// The content, once it was asked for and until something is added.
+    pub(super) content: OnceLock<Trees>,
 }
 
 /// A directory that is made, changed, or has something changed in it.
@@ -88,7 +91,13 @@ impl<'a> Plan<'a> {
     pub fn new(root: BorrowedFd<'a>) -> Result<Self, CopyError> {
         let base = read_attributes(root, b"")?;
         let directory = PlannedDirectory { path: Vec::new(), base: Some(base), set: None, children: BTreeMap::new() };
-        Ok(Self { root, directories: vec![directory], branches: Vec::new(), data: Vec::new() })
+        Ok(Self {
+            root,
+            directories: vec![directory],
+            branches: Vec::new(),
+            data: Vec::new(),
+            content: OnceLock::new(),
+        })
     }
 
     /// The entry that a leaf comes from, with the directory that it is in and its source.

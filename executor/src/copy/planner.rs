@@ -55,6 +55,7 @@ impl<'a> Plan<'a> {
         action: &FileAction,
         source: impl Fn(usize) -> Option<&'a FileSource>,
     ) -> Result<(), CopyError> {
+        self.content.take();
         match action {
             FileAction::Copy(copy) => {
                 let source = source(copy.input).ok_or(CopyError::NoInput { input: copy.input })?;
@@ -99,6 +100,7 @@ impl<'a> Plan<'a> {
         source: &'a FileSource,
         ownership: &Ownership,
     ) -> Result<(), CopyError> {
+        self.content.take();
         let mut dest = copy.dest.clone();
         if copy.selection.sources.len() > 1 && !dest.ends_with('/') {
             dest.push('/');
@@ -145,6 +147,7 @@ impl<'a> Plan<'a> {
 
     /// The directory that a destination names, made if it is missing.
     pub(super) fn destination_directory(&mut self, dest: &str, ownership: &Ownership) -> Result<Vec<u8>, CopyError> {
+        self.content.take();
         let path = self.resolve(dest.as_bytes())?.path;
         self.make_directories(&path, &ownership.made(DEFAULT_DIRECTORY_MODE), ownership)?;
         Ok(path)

@@ -130,7 +130,7 @@ impl Driver {
         let (kind, _) = self.probe()?;
         let writable = upper.is_some();
         if let Some((upper, _)) = upper {
-            self.inherit_root(lower.first(), upper)?;
+            Self::inherit_root(lower.first(), upper)?;
         }
         if kind == DriverKind::Vfs {
             return self.copy(&lower, upper);
@@ -159,7 +159,7 @@ impl Driver {
     }
 
     /// In an overlay the topmost directory decides what `/` looks like: a new layer starts out like the one below.
-    fn inherit_root(&self, below: Option<&PathBuf>, upper: &Path) -> Result<()> {
+    fn inherit_root(below: Option<&PathBuf>, upper: &Path) -> Result<()> {
         let file = |what, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { what, path, source }

@@ -180,7 +180,7 @@ impl Sandbox {
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         self.spawner.send(&plan, spec, theirs.as_fd(), root.as_fd(), &borrowed)?;
         drop(descriptors);
-        Running::new(ours, streams, stubs, cgroup)
+        Running::new(ours, streams, stubs, cgroup, Arc::clone(&self.spawner))
     }
 }
 
@@ -202,6 +202,7 @@ impl AsFd for Handed<'_> {
 
 /// Refuses what the sandbox would have to leave out silently.
 fn check(spec: &Spec) -> Result<()> {
+    use LinuxNamespaceType as Type;
     let unsupported = |what: &str| Err(Error::Unsupported(what.to_owned()));
     let Some(process) = spec.process() else { return unsupported("a specification without a process") };
     if process.args().as_ref().is_none_or(Vec::is_empty) {
@@ -229,7 +230,6 @@ fn check(spec: &Spec) -> Result<()> {
     if linux.uid_mappings().is_some() || linux.gid_mappings().is_some() {
         return unsupported("user name spaces");
     }
-    use LinuxNamespaceType as Type;
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
     for wanted in [Type::Pid, Type::Mount, Type::Ipc, Type::Uts, Type::Cgroup] {
         if !namespaces.iter().any(|namespace| namespace.typ() == wanted && namespace.path().is_none()) {

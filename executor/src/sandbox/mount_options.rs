@@ -41,7 +41,7 @@ impl MountOptions {
                         out.data.push((key.to_owned(), value.to_owned()));
                     }
                     Some((key @ ("newinstance" | "ptmxmode"), value)) => {
-                        out.data.push((key.to_owned(), value.to_owned()))
+                        out.data.push((key.to_owned(), value.to_owned()));
                     }
                     None if other == "newinstance" => {}
                     _ => return Err(Error::Refused(format!("the mount option {option:?} is not allowed"))),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -11,6 +12,7 @@ use tokio::net::unix::pipe;
 
 use super::cgroup::Cgroup;
 use super::error::{Error, Failure, Result};
+use super::spawner::Spawner;
 use super::stubs::Stubs;
 use super::wire::{self, Exit, Message, Plan, Stream};
 use super::{Handed, Stdio};
@@ -25,6 +27,8 @@ pub struct Running {
     ended: Option<Exit>,
     stubs: Option<Stubs>,
     cgroup: Option<Cgroup>,
+    /// After the channel: whoever drops the helper last waits for it, and it waits for the sandboxes that run.
+    _spawner: Arc<Spawner>,
 }
 
 /// The builder's ends of the pipes.
@@ -85,9 +89,24 @@ impl Streams {
 }
 
 impl Running {
-    pub(super) fn new(channel: OwnedFd, streams: Streams, stubs: Stubs, cgroup: Option<Cgroup>) -> Result<Self> {
+    pub(super) fn new(
+        channel: OwnedFd,
+        streams: Streams,
+        stubs: Stubs,
+        cgroup: Option<Cgroup>,
+        spawner: Arc<Spawner>,
+    ) -> Result<Self> {
         let channel = crate::sys::watch(channel).map_err(Error::Start)?;
-        Ok(Self { channel, streams, console: None, failure: None, ended: None, stubs: Some(stubs), cgroup })
+        Ok(Self {
+            channel,
+            streams,
+            console: None,
+            failure: None,
+            ended: None,
+            stubs: Some(stubs),
+            cgroup,
+            _spawner: spawner,
+        })
     }
 
     /// The writing end of its standard input, once.
@@ -122,13 +141,11 @@ impl Running {
         while self.console.is_none() && self.failure.is_none() && self.ended.is_none() {
             self.step().await?;
         }
-        match self.console.take() {
-            Some(console) => Ok(console),
-            None => {
-                self.wait().await?;
-                Err(Error::Refused("the process has no terminal".to_owned()))
-            }
+        if let Some(console) = self.console.take() {
+            return Ok(console);
         }
+        self.wait().await?;
+        Err(Error::Refused("the process has no terminal".to_owned()))
     }
 
     /// Waits until the process and everything that it started is gone, and tidies up. May be called again. Output

@@ -61,7 +61,7 @@ impl Spawner {
 
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         for attempt in 0.. {
-            let helper = match process.take() {
+            let helper = match process.take().and_then(Helper::if_alive) {
                 Some(helper) => helper,
                 None => self.launch()?,
             };
@@ -91,6 +91,13 @@ impl Spawner {
             .spawn()
             .map_err(Error::Start)?;
         Ok(Helper { socket: Some(ours), child })
+    }
+}
+
+impl Helper {
+    /// Itself, unless it was killed.
+    fn if_alive(mut self) -> Option<Self> {
+        matches!(self.child.try_wait(), Ok(None)).then_some(self)
     }
 }
 

@@ -223,7 +223,14 @@ impl<'a> Finder<'a> {
             return Ok(Rc::clone(image));
         }
         let image = self.images.resolve(name, Some(&platform.to_string())).map_err(|error| {
-            let near = self.names.suggestion(name).map(|near| format!("did you mean the stage `{near}`?"));
+            let near = if self.names.contains(name) {
+                Some(format!(
+                    "a stage `{name}` is defined, but not above this line: stages can only use stages above them, and never \
+                     themselves in a circle."
+                ))
+            } else {
+                self.names.suggestion(name).map(|near| format!("did you mean the stage `{near}`?"))
+            };
             let help = match (near, &error.help) {
                 (Some(near), Some(help)) => Some(format!("{near} Otherwise: {help}")),
                 (near, help) => near.or_else(|| help.clone()),

@@ -131,6 +131,7 @@ pub(super) fn digest_of(descriptor: &Descriptor, path: &str) -> Result<BlobDiges
     text.parse().map_err(|_| Error::malformed(path, format!("`{text}` is not a SHA-256 digest")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unexpected(error: oci_spec::OciSpecError) -> Error {
     Error::malformed("manifest", error.to_string())
 }

@@ -84,13 +84,13 @@ fn find_layer(
 ) -> Result<(Format, BlobInfo, Content), Error> {
     let meta = store.layer(layer)?.meta;
     let wanted_format = format_of(options.compression);
-    if meta.diff_id.is_none_or(|own| own == *wanted) {
-        if let Some(blob) = meta.source_blob.map(|source| store.blob(&source)).transpose()?.flatten() {
-            let format = sniff(store, &blob.digest)?;
-            let kept = !options.force_compression && options.media_types.layer(format).is_some();
-            if kept || format == wanted_format {
-                return Ok((format, blob, Content::Stored));
-            }
+    if meta.diff_id.is_none_or(|own| own == *wanted)
+        && let Some(blob) = meta.source_blob.map(|source| store.blob(&source)).transpose()?.flatten()
+    {
+        let format = sniff(store, &blob.digest)?;
+        let kept = !options.force_compression && options.media_types.layer(format).is_some();
+        if kept || format == wanted_format {
+            return Ok((format, blob, Content::Stored));
         }
     }
     if let Some(blob) = store.layer_blob(wanted, &options.compression.recipe())? {

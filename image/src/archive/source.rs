@@ -78,12 +78,11 @@ impl<'a> Source<'a> {
         let too_large = |size| Error::TooLarge { path: path.to_owned(), size, limit };
         match &self.files {
             Files::Spooled(files) => match find(files, path)? {
-                None => Ok(None),
+                None | Some(Held::Link(_)) => Ok(None),
                 Some(Held::Bytes(bytes)) if bytes.len() as u64 > limit => Err(too_large(bytes.len() as u64)),
                 Some(Held::Bytes(bytes)) => Ok(Some(bytes.clone())),
                 Some(Held::Blob(blob)) if blob.size > limit => Err(too_large(blob.size)),
                 Some(Held::Blob(blob)) => Ok(Some(self.store.read_blob(&blob.digest, limit)?)),
-                Some(Held::Link(_)) => Ok(None),
             },
             Files::Directory(root) => {
                 let Some((file, size)) = open(root, path)? else { return Ok(None) };

@@ -42,25 +42,24 @@ pub(super) fn unpack(
 
     let mut snapshot = Snapshot::scratch();
     for (at, id) in chain.iter().enumerate() {
-        let layer = match known[at] {
-            Some(layer) => layer,
-            None => {
-                let Some(done) = unpacked[at].take() else { continue };
-                let (active, applied) = done?;
-                let lowers: Vec<PathBuf> = store.lower_dirs(&snapshot)?;
-                inherit_parents(active.upper(), &applied.implied, &lowers)?;
-                active.commit(LayerMeta {
-                    diff_id: Some(applied.diff_id),
-                    tar_size: Some(applied.tar_size),
-                    chain_id: Some(id.to_string()),
-                    size: applied.size,
-                    files: applied.files,
-                    empty: applied.files == 0,
-                    created_ms: now_ms(),
-                    source_blob: Some(blobs[at].digest),
-                    ..LayerMeta::default()
-                })?
-            }
+        let layer = if let Some(layer) = known[at] {
+            layer
+        } else {
+            let Some(done) = unpacked[at].take() else { continue };
+            let (active, applied) = done?;
+            let lowers: Vec<PathBuf> = store.lower_dirs(&snapshot)?;
+            inherit_parents(active.upper(), &applied.implied, &lowers)?;
+            active.commit(LayerMeta {
+                diff_id: Some(applied.diff_id),
+                tar_size: Some(applied.tar_size),
+                chain_id: Some(id.to_string()),
+                size: applied.size,
+                files: applied.files,
+                empty: applied.files == 0,
+                created_ms: now_ms(),
+                source_blob: Some(blobs[at].digest),
+                ..LayerMeta::default()
+            })?
         };
         snapshot = snapshot.with(layer);
     }

@@ -20,6 +20,9 @@ const LEVEL: i32 = 3;
 /// The vendored libdeflate; raise it together with the crate.
 const VERSION: &str = "1.26";
 
+/// Members that are in memory at a time, each with its input: at most 2 MiB.
+const WINDOW: usize = 48;
+
 pub(super) fn recipe() -> String {
     format!("gzip libdeflate-{VERSION} level-{LEVEL} members-1MiB")
 }
@@ -48,7 +51,7 @@ pub(super) struct GzipSink<W> {
 
 impl<W: Write> GzipSink<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, jobs: Ordered::new(3 * pool::threads()), members: 0 }
+        Self { out, jobs: Ordered::new((3 * pool::threads()).min(WINDOW)), members: 0 }
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
@@ -64,10 +67,10 @@ impl<W: Write> GzipSink<W> {
 
 impl<W: Write> BlockSink for GzipSink<W> {
     fn write_block(&mut self, block: Arc<Block>) -> io::Result<()> {
-        if self.jobs.is_full() {
-            if let Some(done) = self.jobs.next() {
-                self.out.write_all(&done?)?;
-            }
+        if self.jobs.is_full()
+            && let Some(done) = self.jobs.next()
+        {
+            self.out.write_all(&done?)?;
         }
         self.members += 1;
         self.jobs.submit(move || member(block.bytes()));

@@ -43,10 +43,10 @@ pub fn layer_blob(
 ) -> Result<LayerBlob, Error> {
     let recipe = compression.recipe();
     let known = if options.clamp.is_none() { store.layer(layer)?.meta.diff_id } else { None };
-    if let Some(diff_id) = known {
-        if let Some(blob) = store.layer_blob(&diff_id, &recipe)? {
-            return Ok(LayerBlob { diff_id, blob });
-        }
+    if let Some(diff_id) = known
+        && let Some(blob) = store.layer_blob(&diff_id, &recipe)?
+    {
+        return Ok(LayerBlob { diff_id, blob });
     }
     let mut out = Compressor::new(store.blob_writer()?, compression).map_err(Error::Sink)?;
     let tar = match known {

@@ -236,10 +236,10 @@ impl<'a> Extract<'a> {
 
     /// The directory at a clean path, made if it is missing.
     fn parent(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, Reason> {
-        if let Some((known, fd)) = &self.parent {
-            if known == path {
-                return Ok(Rc::clone(fd));
-            }
+        if let Some((known, fd)) = &self.parent
+            && known == path
+        {
+            return Ok(Rc::clone(fd));
         }
         let fd = match self.open(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,

@@ -25,7 +25,7 @@ pub(super) struct Rules {
     pub(super) best_effort_xattrs: bool,
     /// New files belong to 0:0 without being told.
     pub(super) made_by_root: bool,
-    /// Owners are not restored: only root can give files away.
+    /// Owners stay as the kernel gave them: only root can give files away.
     pub(super) keep_owner: bool,
 }
 
@@ -33,7 +33,8 @@ impl Rules {
     /// Owner and group that an entry gets; `None` leaves what the kernel gave.
     fn owner(&self, entry: &Entry) -> Option<(u32, u32)> {
         let owner = self.owner.unwrap_or((entry.uid, entry.gid));
-        (!self.keep_owner && !(self.made_by_root && owner == (0, 0))).then_some(owner)
+        let is_right_already = self.keep_owner || (self.made_by_root && owner == (0, 0));
+        (!is_right_already).then_some(owner)
     }
 }
 

@@ -58,9 +58,8 @@ pub(super) fn read(fd: BorrowedFd<'_>, path: &[u8]) -> Result<Attributes, Error>
                     attribute: crate::text::show(name),
                 });
             }
-            Some(_) => {}
             None if is_kept(name) => found.kept.push((name.to_vec(), value(fd, name).map_err(fail)?)),
-            None => {}
+            Some(_) | None => {}
         }
     }
     found.kept.sort();

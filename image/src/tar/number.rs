@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn times_keep_their_fraction_and_sign() {
-        let table: &[(&[u8], Option<(i64, u32)>)] = &[
+        let table: [(&[u8], _); 10] = [
             (b"0", Some((0, 0))),
             (b"1.5", Some((1, 500_000_000))),
             (b"-1.25", Some((-2, 750_000_000))),
@@ -110,7 +110,7 @@ mod tests {
             (b"99999999999999999999", None),
         ];
         for (text, value) in table {
-            assert_eq!(time(text), *value, "{}", text.escape_ascii());
+            assert_eq!(time(text), value, "{}", text.escape_ascii());
         }
     }
 }

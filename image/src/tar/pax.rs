@@ -33,8 +33,11 @@ pub(super) struct PaxSparse {
     offset: Option<u64>,
 }
 
+/// Key and value.
+type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Cuts a header into its records.
-pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Reason> {
+pub(super) fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, Reason> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let space =
@@ -81,11 +84,12 @@ impl Pax {
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reason> {
         if let Some(name) = key.strip_prefix(XATTR) {
+            let name = decode_name(name);
             if name.is_empty() || name.contains(&0) {
                 return Err(Reason::Pax("an extended attribute has no name"));
             }
-            self.xattrs.retain(|(known, _)| known != name);
-            self.xattrs.push((name.to_vec(), value.to_vec()));
+            self.xattrs.retain(|(known, _)| *known != name);
+            self.xattrs.push((name, value.to_vec()));
             return Ok(());
         }
         match key {
@@ -166,9 +170,32 @@ pub(super) fn push_record(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.push(b'\n');
 }
 
-/// Writes one extended attribute.
+/// Writes one extended attribute. A key can't hold `=`, so names are escaped as GNU tar does it.
 pub(super) fn push_xattr(out: &mut Vec<u8>, (name, value): &Xattr) {
-    push_record(out, &[XATTR, name].concat(), value);
+    let mut key = XATTR.to_vec();
+    for &byte in name {
+        match byte {
+            b'%' => key.extend_from_slice(b"%25"),
+            b'=' => key.extend_from_slice(b"%3D"),
+            _ => key.push(byte),
+        }
+    }
+    push_record(out, &key, value);
+}
+
+fn decode_name(escaped: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match rest {
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            [b'%', b'3', b'D', after @ ..] => (b'=', after),
+            _ => (first, after),
+        };
+        name.push(byte);
+        rest = after;
+    }
+    name
 }
 
 fn digits(number: usize) -> usize {
@@ -188,6 +215,15 @@ mod tests {
             push_record(&mut bytes, b"k", b"v=\0");
             let expected: Vec<(&[u8], &[u8])> = vec![(b"key", &value), (b"k", b"v=\0")];
             assert_eq!(records(&bytes).unwrap(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn attributes_may_have_any_name() {
+        for name in [b"user.a=b".as_slice(), b"user.50%", b"user.%3D", b"user.%2", b"user.%253D"] {
+            let mut bytes = Vec::new();
+            push_xattr(&mut bytes, &(name.to_vec(), b"v".to_vec()));
+            assert_eq!(Pax::parse(&bytes).unwrap().xattrs, [(name.to_vec(), b"v".to_vec())]);
         }
     }
 

@@ -144,10 +144,10 @@ impl<R: Read> Reader<R> {
 
     fn entry(&mut self, header: &Header, stored: u64, mut ahead: Ahead) -> Result<Entry, TarError> {
         let pax = ahead.pax.take().unwrap_or_default();
-        if let (Some(name), Some(path)) = (&ahead.name, &pax.path) {
-            if name != path {
-                return Err(self.error(Reason::Conflict));
-            }
+        if let (Some(name), Some(path)) = (&ahead.name, &pax.path)
+            && name != path
+        {
+            return Err(self.error(Reason::Conflict));
         }
         let mut path = pax.path.or(ahead.name).unwrap_or_else(|| header_path(header));
         if let Some(name) = &pax.sparse.name {
@@ -241,7 +241,7 @@ impl<R: Read> Reader<R> {
     /// The old GNU form: four parts in the header, more in blocks behind it.
     fn gnu_map(&mut self, header: &Header) -> Result<(Vec<Segment>, u64), TarError> {
         let bytes = header.as_bytes();
-        if !header.as_gnu().is_some_and(|gnu| gnu.magic == *b"ustar ") {
+        if header.as_gnu().is_none_or(|gnu| gnu.magic != *b"ustar ") {
             return Err(self.error(Reason::Sparse("the header is not GNU's")));
         }
         let size = self.field(&bytes[483..495], "size")?;

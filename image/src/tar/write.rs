@@ -117,12 +117,12 @@ fn with_slash(entry: &Entry) -> Vec<u8> {
 
 fn set_path(header: &mut Header, path: &[u8], extended: &mut Vec<u8>) {
     let Some(ustar) = header.as_ustar_mut() else { return };
-    if path.is_ascii() {
-        if let Some((prefix, name)) = split(path, ustar.prefix.len()) {
-            ustar.prefix[..prefix.len()].copy_from_slice(prefix);
-            ustar.name[..name.len()].copy_from_slice(name);
-            return;
-        }
+    if path.is_ascii()
+        && let Some((prefix, name)) = split(path, ustar.prefix.len())
+    {
+        ustar.prefix[..prefix.len()].copy_from_slice(prefix);
+        ustar.name[..name.len()].copy_from_slice(name);
+        return;
     }
     pax::push_record(extended, b"path", path);
     copy_ascii(path, &mut ustar.name);

@@ -1,6 +1,15 @@
 //! Trees of files made and compared, tars made byte by byte, and stores.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::unnecessary_debug_formatting,
+    clippy::unused_self,
+    reason = "a test fails by panicking"
+)]
+
+pub(crate) mod raw_tar;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -31,6 +40,9 @@ impl Tree {
         fs::create_dir_all(path.as_ref()).unwrap();
         Self(path.as_ref().to_owned())
     }
+
+    /// Ends a chain.
+    pub(crate) fn done(&self) {}
 
     pub(crate) fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.0.join(name.as_ref())
@@ -239,7 +251,8 @@ pub(crate) fn image(store: &Store, layers: &[&dyn Fn(&Tree)]) -> builder_image::
             layer.commit(builder_cache::LayerMeta::default()).unwrap()
         })
         .collect();
-    builder_image::assemble::assemble(store, &config(), &snapshot, &Default::default()).unwrap()
+    builder_image::assemble::assemble(store, &config(), &snapshot, &builder_image::assemble::AssembleOptions::default())
+        .unwrap()
 }
 
 /// Two layers with one of everything.

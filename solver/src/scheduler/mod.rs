@@ -207,32 +207,15 @@ where
                 }
             });
             let result = try_join_all(digests).await;
-            send(
-                events,
-                match &result {
-                    Ok(_) => Event::Completed { vertex: local, took: started.elapsed() },
-                    Err(error) => Event::Failed {
-                        vertex: failed_vertex(error, local),
-                        message: error.to_string(),
-                        took: started.elapsed(),
-                    },
-                },
-            )
-            .await;
+            let took = started.elapsed();
+            // The source is there; what failed is what somebody wants of it.
+            send(events, Event::Completed { vertex: local, took }).await;
+            if let Err(SolveError::Vertex { vertex, source }) = &result {
+                send(events, Event::Failed { vertex: *vertex, message: source.to_string(), took }).await;
+            }
             result
         });
         Ok(try_join_all(sources).await?.into_iter().flatten().collect())
-    }
-}
-
-fn failed_vertex<W, R>(error: &SolveError<W, R>, otherwise: VertexId) -> VertexId
-where
-    W: std::error::Error,
-    R: std::error::Error,
-{
-    match error {
-        SolveError::Vertex { vertex, .. } => *vertex,
-        _ => otherwise,
     }
 }
 

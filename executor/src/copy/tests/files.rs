@@ -128,11 +128,11 @@ fn holes_stay_holes() {
             file.seek(SeekFrom::Start(8 << 20)).unwrap();
             file.write_all(b"middle").unwrap();
             file.set_len(64 << 20).unwrap();
-            File::create(from.join("empty")).unwrap().set_len(1 << 30).unwrap();
+            File::create(from.join("empty")).unwrap().set_len(100 << 20).unwrap();
             File::create(from.join("small")).unwrap().set_len(60_000).unwrap();
         },
         |to| {
-            for (name, size, most) in [("middle", 64 << 20, 200), ("empty", 1 << 30, 8), ("small", 60_000, 8)] {
+            for (name, size, most) in [("middle", 64 << 20, 200), ("empty", 100 << 20, 8), ("small", 60_000, 8)] {
                 let metadata = to.join(name).metadata().unwrap();
                 assert_eq!(metadata.size(), size, "{name}");
                 assert!(metadata.blocks() <= most, "{name} has {} blocks", metadata.blocks());
@@ -155,9 +155,9 @@ fn sizes_around_every_limit() {
             }
         },
         |to| {
-            SIZES
-                .iter()
-                .for_each(|&size| assert_eq!(fs::read(to.join(size.to_string())).unwrap(), bytes(size), "{size}"))
+            for size in SIZES {
+                assert_eq!(fs::read(to.join(size.to_string())).unwrap(), bytes(size), "{size}");
+            }
         },
     );
 }

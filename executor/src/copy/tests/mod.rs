@@ -1,3 +1,4 @@
+mod archives;
 mod content;
 mod files;
 mod rules;

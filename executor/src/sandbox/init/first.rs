@@ -45,7 +45,13 @@ fn prepare(base: &Step<Base>, unshared: Step<()>) -> Step<(&Base, Trees)> {
     unshared?;
     let base = base.as_ref().map_err(Clone::clone)?;
     sys::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS).attempt("make name spaces")?;
-    Ok((base, Trees::prepare()?))
+    // The keys of whoever started the builder are none of the image's business. A kernel without keys has none.
+    let _ = sys::new_session_keyring();
+    let _ = rustix::process::setsid();
+    let trees = Trees::prepare()?;
+    // A rehearsal: the memory that this takes is then there when it counts.
+    let _ = serde_json::from_slice::<Spec>(&base.sample);
+    Ok((base, trees))
 }
 
 /// Waits for a request; `None` when there will be none.
@@ -73,12 +79,17 @@ fn finish(base: &Base, mut trees: Trees, request: &mut Request) -> Step<Infallib
     };
     enter_cgroups(&plan, request)?;
     sys::unshare(UnshareFlags::NEWCGROUP).attempt("make a cgroup name space")?;
-    let own_network = enter_network(base, &plan, &spec, request)?;
+    let own_network = enter_network(&plan, &spec, request)?;
     let list = |paths: &Option<Vec<String>>| paths.clone().unwrap_or_default();
     trees.adjust(&list(linux.masked_paths()), &list(linux.readonly_paths()), own_network)?;
 
     let further = &mut request.further;
-    mounts::fill(&request.root, &trees, &spec, |mount| {
+    let cgroups = match (base.unified_cgroups, plan.cgroups.is_empty()) {
+        (true, _) => mounts::Cgroups::Unified,
+        (false, false) => mounts::Cgroups::Limited,
+        (false, true) => mounts::Cgroups::Hidden,
+    };
+    mounts::fill(&request.root, &trees, &spec, cgroups, |mount| {
         let (_, index) = plan.mounts.iter().find(|(candidate, _)| *candidate == mount)?;
         further.get_mut(*index)?.take()
     })?;
@@ -89,9 +100,6 @@ fn finish(base: &Base, mut trees: Trees, request: &mut Request) -> Step<Infallib
     if let Some(name) = spec.domainname() {
         rustix::system::setdomainname(name.as_bytes()).attempt("set the domain name")?;
     }
-    // The keys of whoever started the builder are none of the image's business. A kernel without keys has none.
-    let _ = sys::new_session_keyring();
-    let _ = rustix::process::setsid();
     let console = if process.terminal().unwrap_or(false) {
         let terminal = terminal::open(&trees.dev, process)?;
         let message = Message::Console(terminal.controller);
@@ -127,8 +135,7 @@ fn enter_cgroups(plan: &Plan, request: &Request) -> Step<()> {
 }
 
 /// Whether the sandbox has a network name space other than the builder's.
-fn enter_network(base: &Base, plan: &Plan, spec: &Spec, request: &Request) -> Step<bool> {
-    let _ = &base.host_network;
+fn enter_network(plan: &Plan, spec: &Spec, request: &Request) -> Step<bool> {
     if let Some(index) = plan.network {
         if let Some(Some(namespace)) = request.further.get(index) {
             network::enter(namespace)?;

@@ -26,7 +26,8 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::error::{Attempt, Failure};
 use super::seccomp::{self, BpfInstruction};
-use super::spec;
+use super::spec::{self, SpecOptions};
+use super::user::User;
 use crate::sys::{self, Forked, MountAttr};
 
 /// The hidden sub-command.
@@ -47,6 +48,7 @@ pub fn init_main() -> ! {
     sys::reset_signals();
     // Nobody may trace or inspect the processes that still know the host.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = rustix::thread::set_name(c"builder-sandbox");
     let _ = rustix::process::setsid();
     let _ = sys::close_on_exec_from(3);
     match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
@@ -60,8 +62,10 @@ struct Base {
     /// The seccomp program for Docker's capabilities.
     filter: Vec<BpfInstruction>,
     default_capabilities: CapabilitySet,
-    /// The network name space that the builder has.
-    host_network: OwnedFd,
+    /// Whether the host has control groups of version 2 and no others.
+    unified_cgroups: bool,
+    /// A specification like those that will come.
+    sample: Vec<u8>,
 }
 
 /// How many sandboxes in a row may die before they were given anything to do.
@@ -142,9 +146,8 @@ fn wait_for_children() {
 /// Takes this process out of the host's file system: a mount name space whose root is a small directory tree in
 /// memory. Copies of it, one for each sandbox, cost next to nothing.
 fn prepare_base() -> Step<Base> {
-    let host_network = rustix::fs::open("/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .attempt("open the network name space of the builder")?;
-    // Both are read from the host's /sys and remembered.
+    let unified_cgroups = std::fs::read_to_string("/proc/self/cgroup").is_ok_and(|groups| groups.lines().count() == 1);
+    // Read from the host's /sys and remembered.
     let _ = spec::masked_paths();
     sys::unshare(UnshareFlags::NEWNS).attempt("make a mount name space")?;
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -162,7 +165,9 @@ fn prepare_base() -> Step<Base> {
     trees::prepare_base(spec::masked_paths())?;
     let default_capabilities = super::capability_set(&spec::DEFAULT_CAPABILITIES.into_iter().collect());
     let filter = seccomp::default_profile(default_capabilities);
-    Ok(Base { filter, default_capabilities, host_network })
+    let root = User { uid: 0, gid: 0, groups: Vec::new(), home: "/root".to_owned() };
+    let sample = serde_json::to_vec(&spec::default_spec(&SpecOptions::new(["true"], root))).unwrap_or_default();
+    Ok(Base { filter, default_capabilities, unified_cgroups, sample })
 }
 
 /// A new instance of a file system, attached nowhere.

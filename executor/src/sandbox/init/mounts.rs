@@ -3,7 +3,7 @@
 //! Every mount point is looked up inside the root, its last component without following it, and the mount goes onto
 //! that very descriptor. A file is mounted on a symbolic link itself, so nothing is created or changed behind it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci_spec::runtime::{Mount, Spec};
@@ -18,11 +18,23 @@ use super::{Step, attach, kind_of, new_file_system, open_directory};
 use crate::rootfs::in_root;
 use crate::sys::{self, MountAttr};
 
+/// What a sandbox sees of control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cgroups {
+    /// The host has version 2: it sees its own group.
+    Unified,
+    /// The host has version 1 and the sandbox has limits: it sees the controllers that hold them.
+    Limited,
+    /// The host has version 1, where each controller would be a mount, and there are no limits to be seen.
+    Hidden,
+}
+
 /// Attaches `root` and fills it. `detached` gives the mount that the builder made for the mount with this index.
 pub(super) fn fill(
     root: &OwnedFd,
     trees: &Trees,
     spec: &Spec,
+    cgroups: Cgroups,
     mut detached: impl FnMut(usize) -> Option<OwnedFd>,
 ) -> Step<()> {
     attach(root, open_directory("/root")?).attempt("attach the root file system")?;
@@ -46,7 +58,7 @@ pub(super) fn fill(
             }
             // Part of the tree that was put at /dev.
             ("devpts", "/dev/pts") | ("mqueue", "/dev/mqueue") | ("tmpfs", "/dev/shm") if is_standard && has_dev => {}
-            ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root)?,
+            ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root, cgroups)?,
             ("tmpfs", _) => temporary(root, mount)?,
             (kind, at) => {
                 return Err(Failure::Unsupported(format!("a mount of type {kind:?} at {at} with these options")));
@@ -138,18 +150,35 @@ fn temporary(root: &OwnedFd, mount: &Mount) -> Step<()> {
     attach(&tree, &target).attempt_with(|| format!("mount {}", mount.destination().display()))
 }
 
-/// Shows the sandbox its own control group where that costs one mount. Version 1 has a mount a controller and shows
-/// nothing that a process without limits needs: it is left out.
-fn control_groups(root: &OwnedFd) -> Step<()> {
-    let Ok(target) = in_root::open_directory(root, Path::new("/sys/fs/cgroup")) else { return Ok(()) };
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    match new_file_system("cgroup2", &[], attributes) {
-        Ok(tree) => attach(tree.as_fd(), &target).attempt("mount /sys/fs/cgroup"),
-        Err(_) => Ok(()),
+/// Shows the sandbox its own control group, read-only. What this kernel lacks is left out.
+fn control_groups(root: &OwnedFd, cgroups: Cgroups) -> Step<()> {
+    const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+        .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    let read_only = QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    if cgroups == Cgroups::Hidden {
+        return Ok(());
     }
+    let Ok(target) = in_root::open_directory(root, Path::new("/sys/fs/cgroup")) else { return Ok(()) };
+    if cgroups == Cgroups::Unified {
+        return match new_file_system("cgroup2", &[], read_only) {
+            Ok(tree) => attach(&tree, &target).attempt("mount /sys/fs/cgroup"),
+            Err(_) => Ok(()),
+        };
+    }
+    let holder = new_file_system("tmpfs", &[("mode", "755"), ("size", "64k")], QUIET)?;
+    attach(&holder, &target).attempt("mount /sys/fs/cgroup")?;
+    for controller in ["memory", "pids", "cpu", "cpuacct", "cpuset"] {
+        // Controllers that are mounted together on the host can't be mounted alone.
+        let Ok(tree) = new_file_system("cgroup", &[(controller, "")], read_only) else { continue };
+        rustix::fs::mkdirat(&holder, controller, Mode::from_raw_mode(0o755))
+            .attempt("make a directory for a controller")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(&holder, controller, flags, Mode::empty()).attempt("open a directory")?;
+        attach(&tree, &place).attempt("mount a controller")?;
+    }
+    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    sys::mount_setattr(&holder, false, attr).attempt("make /sys/fs/cgroup read-only")
 }
 
 fn word(kind: FileType) -> &'static str {
