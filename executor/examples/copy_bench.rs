@@ -72,7 +72,7 @@ fn main() -> Result<()> {
         input: 1,
         selection: everything,
         dest: "/app/".into(),
-        owner: Owner::Root,
+        owner: Owner::Default,
         mode: None,
         unpack: false,
     });

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p builder-executor --example sandbox_bench [RUNS] [none|host]`
 
+#![expect(clippy::print_stdout, reason = "a bench tells what it measured")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

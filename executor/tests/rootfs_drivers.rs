@@ -5,6 +5,7 @@
 mod kit;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -98,7 +99,6 @@ async fn the_same_step_gives_the_same_layer() {
 fn view(room: &Room, layer: &Layer) -> BTreeMap<String, String> {
     let driver = Driver::new(room.directory.path(), Some(DriverKind::Vfs));
     let mount = driver.mount_directories(vec![layer.upper.clone(), room.image()], None, Purpose::Files).unwrap();
-    use std::os::fd::{AsFd, AsRawFd};
     let mut seen = describe(&PathBuf::from(format!("/proc/self/fd/{}/", mount.as_fd().as_raw_fd())));
     seen.retain(|path, _| !path.starts_with("bin/"));
     // The overlay driver breaks a hard link when it copies one of its names up.

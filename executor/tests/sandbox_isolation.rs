@@ -4,7 +4,7 @@
 
 mod kit;
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use builder_executor::sandbox::{Error, Exit, Network, SpawnRequest, default_spec, mount};
@@ -73,7 +73,6 @@ async fn devices_that_were_made_can_not_be_opened() {
                   ! (echo x > /dev/full) 2>/dev/null && ls /dev/fd/0 /dev/stdin /dev/ptmx /dev/pts/ptmx >/dev/null && \
                   stat -c '%A %n' /dev/null /dev/shm && chmod 600 /dev/null";
     assert_eq!(room.sh(script).await.ok(), "4\n4\ncrw-rw-rw- /dev/null\ndrwxrwxrwt /dev/shm\n");
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata("/dev/null").unwrap().permissions().mode() & 0o777, 0o666, "the host's own");
     assert_eq!(room.sh("stat -c %a /dev/null").await.ok(), "666\n", "and that of the next step");
 }

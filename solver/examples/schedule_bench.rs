@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use builder_solver::digest::FramedHasher;
 use builder_solver::{
-    CacheKey, ContentDigest, Event, Exec, Graph, Nearest, NetworkMode, Op, OpDigest, Origin, PathChange, Record,
-    Records, Selection, SolveOptions, Solver, Source, Task, Vertex, Worker,
+    CacheKey, ContentDigest, Event, Exec, Graph, Nearest, NetworkMode, Op, OpDigest, Origin, PathChange, Picked,
+    Record, Records, SolveOptions, Solver, Source, Task, Vertex, Worker,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +21,11 @@ impl Worker for Nothing {
     type Error = Infallible;
     type Guard = ();
 
-    async fn source_digest(&self, _: &Source, _: &[Selection]) -> Result<ContentDigest, Infallible> {
+    async fn source_digest(&self, _: &Source, _: &[Picked]) -> Result<ContentDigest, Infallible> {
         Ok(ContentDigest::from_bytes(FramedHasher::new("none").finish()))
     }
 
-    async fn content_digest(&self, output: &u64, _: &[Selection]) -> Result<ContentDigest, Infallible> {
+    async fn content_digest(&self, output: &u64, _: &[Picked]) -> Result<ContentDigest, Infallible> {
         Ok(ContentDigest::from_bytes(FramedHasher::new("output").number(*output).finish()))
     }
 

@@ -19,7 +19,9 @@ pub mod worker;
 pub use digest::{CacheKey, ContentDigest, OpDigest};
 pub use graph::{Graph, Origin, Vertex, VertexId};
 pub use miss_reason::MissReason;
-pub use op::{CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Script, Selection, Source};
+pub use op::{
+    CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Picked, Script, Selection, Source,
+};
 pub use progress::{Event, EventSender, LogStream, VertexLog};
 pub use scheduler::{Solution, SolveError, SolveOptions, Solver};
 pub use worker::{Component, Nearest, Part, PathChange, PathChangeKind, Record, Records, Task, TaskInput, Worker};

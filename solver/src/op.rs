@@ -119,9 +119,9 @@ pub enum FileAction {
 /// Who owns what an action creates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Owner {
-    /// `0:0`.
+    /// `0:0` for what is made and for what comes from a local source; what is copied from another result keeps its own.
     #[default]
-    Root,
+    Default,
     /// `user[:group]`, by name through the root's `/etc/passwd` and `/etc/group`, or by number. A lone number is
     /// the group, too; a lone name takes the user's own group.
     Named(String),
@@ -143,11 +143,10 @@ pub struct CopyAction {
     pub input: usize,
     /// What to copy.
     pub selection: Selection,
-    /// Absolute destination, a trailing `/` kept: with it, with several sources, or with a wildcard the
+    /// Absolute destination, a trailing `/` kept: with it, with several sources, or when a directory is there, the
     /// destination is a directory.
     pub dest: String,
-    /// Owner of everything that is copied. `None` keeps what the source says, which for a local source and for
-    /// another stage is `0:0` as in `docker build`.
+    /// Owner of everything that is copied.
     pub owner: Owner,
     /// Permission bits for everything that is copied, directories included.
     pub mode: Option<FileMode>,
@@ -167,6 +166,15 @@ pub struct Selection {
     pub parents: bool,
 }
 
+/// Files that an op picks from an input, and what of them can change its result.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Picked {
+    /// Which.
+    pub selection: Selection,
+    /// Whether their permission bits count; they do not when the op sets them all.
+    pub modes: bool,
+}
+
 impl Op {
     /// The op's kind in one word, for graphs and listings.
     pub fn kind(&self) -> &'static str {
@@ -180,14 +188,17 @@ impl Op {
         }
     }
 
-    /// What this op picks from input `index`; `None` means all of it.
-    pub fn selections(&self, index: usize) -> Vec<&Selection> {
+    /// What this op picks from input `index`; nothing means all of it.
+    pub fn picks(&self, index: usize) -> Vec<Picked> {
         match self {
             Self::File(file) => file
                 .actions
                 .iter()
                 .filter_map(|action| match action {
-                    FileAction::Copy(copy) if copy.input == index => Some(&copy.selection),
+                    FileAction::Copy(copy) if copy.input == index => Some(Picked {
+                        selection: copy.selection.clone(),
+                        modes: !matches!(copy.mode, Some(FileMode::Octal(_))),
+                    }),
                     _ => None,
                 })
                 .collect(),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::digest::{CacheKey, ContentDigest, OpDigest};
 use crate::graph::Vertex;
-use crate::op::{Selection, Source};
+use crate::op::{Picked, Source};
 use crate::progress::VertexLog;
 
 /// Carries ops out.
@@ -23,19 +23,19 @@ pub trait Worker: Send + Sync + 'static {
     /// Holds a key's lock until it is dropped.
     type Guard: Send + 'static;
 
-    /// The content digest of what `selections` pick from a local source, before anything runs. No selection means
+    /// The content digest of what `picked` takes from a local source, before anything runs. Nothing picked means
     /// all of it.
     fn source_digest(
         &self,
         source: &Source,
-        selections: &[Selection],
+        picked: &[Picked],
     ) -> impl Future<Output = Result<ContentDigest, Self::Error>> + Send;
 
-    /// The content digest of a result, or of what `selections` pick from it.
+    /// The content digest of a result, or of what `picked` takes from it.
     fn content_digest(
         &self,
         output: &Self::Output,
-        selections: &[Selection],
+        picked: &[Picked],
     ) -> impl Future<Output = Result<ContentDigest, Self::Error>> + Send;
 
     /// Carries the vertex out. Returns soon after `task.cancel` fires, with nothing left behind: no process, no

@@ -130,7 +130,7 @@ fn facts(root: &Path) -> BTreeMap<OsString, String> {
         } else if !meta.is_dir() {
             fact += &format!(" device {:x}", meta.rdev());
         }
-        if !meta.is_dir() && meta.nlink() > 1 {
+        if !meta.is_dir() && !meta.is_symlink() && meta.nlink() > 1 {
             let first = links.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone().into_os_string());
             fact += &format!(" = {}", first.display());
         }

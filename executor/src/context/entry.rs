@@ -46,6 +46,8 @@ pub struct Entry {
     pub name: Box<[u8]>,
     /// What `stat` told.
     pub stamp: Stamp,
+    /// User and group. Whatever a local context says, its files belong to 0:0.
+    pub owner: (u32, u32),
     /// How many names the file has.
     pub links: u32,
     /// What it is and holds.
@@ -106,12 +108,13 @@ impl Entry {
         meta
     }
 
-    /// Its digest with owner 0:0; `None` for a file whose bytes were not hashed.
+    /// Its digest; `None` for a file whose bytes were not hashed.
     pub(crate) fn digest(&self, modes: bool) -> Option<EntryDigest> {
         let data = match &self.content {
             EntryContent::File(data) => Some((*data)?),
             _ => None,
         };
-        Some(self.meta(if modes { self.stamp.mode } else { 0 }, 0, 0).digest(data.as_ref()))
+        let (uid, gid) = self.owner;
+        Some(self.meta(if modes { self.stamp.mode } else { 0 }, uid, gid).digest(data.as_ref()))
     }
 }

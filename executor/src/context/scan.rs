@@ -90,6 +90,11 @@ impl Scanner<'_> {
         Ok(Tree::new(directories, levels))
     }
 
+    /// Who owns an entry. Only snapshots, which have no index, keep owners.
+    fn owner(&self, stat: &Stat) -> (u32, u32) {
+        if self.index.is_some() { (0, 0) } else { (stat.st_uid, stat.st_gid) }
+    }
+
     fn list(&self, pending: Pending) -> Result<Listed, SourceError> {
         let Pending { path, mut own, state, device, .. } = pending;
         let failed = |error| vanished_or("read the directory", &path, error);
@@ -190,6 +195,7 @@ impl Scanner<'_> {
                 Some(Known { racy: false, data, xattrs, .. }) => Ok(Entry {
                     name,
                     stamp,
+                    owner: self.owner(&stat),
                     links: stat.st_nlink as u32,
                     content: EntryContent::File(Some(data)),
                     xattrs,
@@ -220,7 +226,7 @@ impl Scanner<'_> {
             root::attributes_at(directory, &name)
                 .map_err(|error| SourceError::read("read the attributes of", &join(parent, &name), error))?
         };
-        Ok(Entry { name, stamp, links: stat.st_nlink as u32, content, xattrs })
+        Ok(Entry { name, stamp, owner: self.owner(&stat), links: stat.st_nlink as u32, content, xattrs })
     }
 
     /// Reads a file.
@@ -248,7 +254,8 @@ impl Scanner<'_> {
                 self.learned.store(true, Ordering::Relaxed);
             }
         }
-        Ok(Entry { name, stamp, links: stat.st_nlink as u32, content: EntryContent::File(Some(data)), xattrs })
+        let content = EntryContent::File(Some(data));
+        Ok(Entry { name, stamp, owner: self.owner(&stat), links: stat.st_nlink as u32, content, xattrs })
     }
 }
 

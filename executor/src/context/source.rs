@@ -187,6 +187,7 @@ impl FileSource {
         let entry = Entry {
             name: split(path).1.into(),
             stamp: Stamp::of(&stat),
+            owner: if self.index.is_some() { (0, 0) } else { (stat.st_uid, stat.st_gid) },
             links: 1,
             content: EntryContent::Directory(DirectoryId::ROOT),
             xattrs,

@@ -63,7 +63,7 @@ pub(super) fn copy_or_unpack<'a>(
         *written += plan.write(root, None)?;
         *plan = Plan::new(root)?;
         let owner = match copy.owner {
-            builder_solver::Owner::Root => None,
+            builder_solver::Owner::Default => None,
             builder_solver::Owner::Named(_) => Some((ownership.uid, ownership.gid)),
         };
         let extraction = Extraction { archive, root, directory: &directory, owner };

@@ -18,7 +18,8 @@
 //! * A directory as a source means its contents. They are merged with what is there; directories that are there take
 //!   the source's mode and owner, but for the destination itself, which stays as it is (0755 when it is made).
 //! * A file can't replace a directory, nor a directory anything else.
-//! * Everything belongs to 0:0, or to the owner that is given. Modes, mtimes to the nanosecond, extended attributes
+//! * What comes from a local context belongs to 0:0, what comes from a snapshot keeps its owner, and a named owner
+//!   gets everything. Modes, mtimes to the nanosecond, extended attributes
 //!   and file capabilities are kept, hard links within what is copied stay hard links, sparse files sparse.
 //! * `+x` and its like mean `a+x`: the umask of the person who builds has no part in it.
 //!

@@ -23,22 +23,31 @@ const DEFAULT_DIRECTORY_MODE: u32 = 0o755;
 pub(super) struct Ownership {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// The owner was named, so that it does not matter whose the source is.
+    pub(super) named: bool,
     pub(super) chmod: Option<Chmod>,
 }
 
 impl Ownership {
     fn new(plan: &Plan<'_>, owner: &Owner, mode: Option<&FileMode>) -> Result<Self, CopyError> {
         let (uid, gid) = resolve_owner(plan.root, owner)?;
-        Ok(Self { uid, gid, chmod: mode.map(Chmod::new).transpose()? })
+        let named = matches!(owner, Owner::Named(_));
+        Ok(Self { uid, gid, named, chmod: mode.map(Chmod::new).transpose()? })
     }
 
     fn mode(&self, mode: u32, is_directory: bool) -> u32 {
         self.chmod.as_ref().map_or(mode & 0o7777, |chmod| chmod.apply(mode, is_directory))
     }
 
+    /// Who owns the copy of an entry.
+    fn owner(&self, entry: &Entry) -> (u32, u32) {
+        if self.named { (self.uid, self.gid) } else { entry.owner }
+    }
+
     fn directory(&self, entry: &Entry) -> DirectorySettings {
         let mode = self.mode(entry.stamp.mode, true);
-        let attributes = Attributes { mode, uid: self.uid, gid: self.gid, xattrs: entry.xattrs.clone() };
+        let (uid, gid) = self.owner(entry);
+        let attributes = Attributes { mode, uid, gid, xattrs: entry.xattrs.clone() };
         DirectorySettings { attributes, mtime: Some(entry.stamp.mtime) }
     }
 
@@ -121,7 +130,7 @@ impl<'a> Plan<'a> {
                         link: false,
                     });
                 }
-                let made = ownership.made(DEFAULT_DIRECTORY_MODE);
+                let made = ownership.made(ownership.mode(DEFAULT_DIRECTORY_MODE, true));
                 let directory = self.make_directories(&resolved.path, &made, ownership)?;
                 let branch_index = self.add_branch(branch, source);
                 self.merge(branch_index, branch, directory, ownership)
@@ -184,11 +193,12 @@ impl<'a> Plan<'a> {
             EntryContent::File(data) => data,
             _ => None,
         };
+        let (uid, gid) = ownership.owner(entry);
         Leaf {
             origin: Origin::Entry { branch, directory, position: position as u32 },
             mode: if is_link { 0o777 } else { ownership.mode(entry.stamp.mode, false) },
-            uid: ownership.uid,
-            gid: ownership.gid,
+            uid,
+            gid,
             data,
             link_to: None,
         }

@@ -39,6 +39,7 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
     let active = inner.store.new_layer()?;
     let root = inner.driver.mount(&inner.store, base, Some((active.upper(), active.work())), Purpose::Files)?;
     let before = RootAttributes::of(&active)?;
+    let is_overlay = inner.driver.probe()?.0 == DriverKind::Overlay;
     let applied = copy::apply(
         root.as_fd(),
         &op.actions,
@@ -49,7 +50,9 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
     if task.cancel.is_cancelled() {
         return Err(OpError::Cancelled);
     }
-    let layer = match applied.content {
+    // Without overlay the upper directory is a difference, and need not hold all that was planned.
+    let planned = applied.content.filter(|_| is_overlay);
+    let layer = match planned {
         None => commit_upper(active, before)?,
         Some(content) => commit_known(inner, active, &content, applied.written, None)?,
     };

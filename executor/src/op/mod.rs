@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use builder_cache::content::chain_content;
 use builder_cache::{BlobDigest, KeyLock, Snapshot, Store};
-use builder_solver::{CacheKey, ContentDigest, Op, Selection, Source, Task, Worker};
+use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Task, Worker};
 
 pub use error::OpError;
 
@@ -110,11 +110,15 @@ impl Inner {
         Ok(chain_content(&digests))
     }
 
-    fn selection_digest(&self, snapshot: &Snapshot, selections: &[Selection]) -> Result<ContentDigest, OpError> {
+    fn selection_digest(&self, snapshot: &Snapshot, picked: &[Picked]) -> Result<ContentDigest, OpError> {
         let root = self.driver.mount(&self.store, snapshot, None, Purpose::Files)?;
         let source = FileSource::snapshot(&root)?;
-        Ok(source.digest(selections)?.digest)
+        Ok(source.digest_with(&uses(picked))?.digest)
     }
+}
+
+fn uses(picked: &[Picked]) -> Vec<(&Selection, bool)> {
+    picked.iter().map(|picked| (&picked.selection, picked.modes)).collect()
 }
 
 impl Worker for BuildWorker {
@@ -122,11 +126,11 @@ impl Worker for BuildWorker {
     type Error = OpError;
     type Guard = KeyLock;
 
-    async fn source_digest(&self, source: &Source, selections: &[Selection]) -> Result<ContentDigest, OpError> {
+    async fn source_digest(&self, source: &Source, picked: &[Picked]) -> Result<ContentDigest, OpError> {
         let Source::Local { name } = source else { return Err(OpError::NoContext(format!("{source:?}"))) };
-        let (name, selections) = (name.clone(), selections.to_vec());
+        let (name, picked) = (name.clone(), picked.to_vec());
         self.blocking(move |inner| {
-            let digest = inner.context(&name)?.digest(&selections)?;
+            let digest = inner.context(&name)?.source().digest_with(&uses(&picked))?;
             if !inner.store.has_tree(&digest.digest)? {
                 inner.store.put_trees(&digest.trees())?;
             }
@@ -135,14 +139,10 @@ impl Worker for BuildWorker {
         .await
     }
 
-    async fn content_digest(&self, output: &Snapshot, selections: &[Selection]) -> Result<ContentDigest, OpError> {
-        let (output, selections) = (output.clone(), selections.to_vec());
+    async fn content_digest(&self, output: &Snapshot, picked: &[Picked]) -> Result<ContentDigest, OpError> {
+        let (output, picked) = (output.clone(), picked.to_vec());
         self.blocking(move |inner| {
-            if selections.is_empty() {
-                inner.chain_digest(&output)
-            } else {
-                inner.selection_digest(&output, &selections)
-            }
+            if picked.is_empty() { inner.chain_digest(&output) } else { inner.selection_digest(&output, &picked) }
         })
         .await
     }

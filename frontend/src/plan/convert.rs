@@ -301,5 +301,5 @@ impl StageState {
 
 /// Nobody means root.
 pub(super) fn owner(name: &str) -> Owner {
-    if name.is_empty() { Owner::Root } else { Owner::Named(name.to_owned()) }
+    if name.is_empty() { Owner::Default } else { Owner::Named(name.to_owned()) }
 }

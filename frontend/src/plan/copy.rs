@@ -236,7 +236,7 @@ fn wrong_mode(chmod: String, word: &Word) -> PlanError {
 
 fn is_numeric(owner: &Owner) -> bool {
     match owner {
-        Owner::Root => true,
+        Owner::Default => true,
         Owner::Named(name) => name.bytes().all(|b| b.is_ascii_digit() || b == b':'),
     }
 }

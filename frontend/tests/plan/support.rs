@@ -223,7 +223,7 @@ fn op(out: &mut String, op: &Op) {
 
 fn owned(owner: &Owner) -> String {
     match owner {
-        Owner::Root => String::new(),
+        Owner::Default => String::new(),
         Owner::Named(name) => format!(" owner {name}"),
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache_key::{self, InputKey};
 use crate::digest::{CacheKey, ContentDigest, OpDigest};
 use crate::graph::{Graph, VertexId};
-use crate::op::{Op, Selection, Source};
+use crate::op::{Op, Source};
 use crate::progress::{Event, EventSender};
 use crate::worker::{Component, Records, Worker};
 
@@ -200,8 +200,8 @@ where
             let Op::Source(source) = &graph.vertex(local).op else { unreachable!("collected as a source above") };
             let digests = users.into_iter().map(|(user, position)| async move {
                 let vertex = graph.vertex(user);
-                let selections: Vec<Selection> = vertex.op.selections(position).into_iter().cloned().collect();
-                match self.worker.source_digest(source, &selections).await {
+                let picked = vertex.op.picks(position);
+                match self.worker.source_digest(source, &picked).await {
                     Ok(digest) => Ok(((user, position), digest)),
                     Err(source) => Err(SolveError::Vertex { vertex: user, source }),
                 }

@@ -14,7 +14,7 @@ use crate::cache_key::{self, InputKey};
 use crate::digest::{CacheKey, ContentDigest};
 use crate::graph::{Graph, Vertex, VertexId};
 use crate::miss_reason::MissReason;
-use crate::op::{Op, Selection, Source};
+use crate::op::{Op, Source};
 use crate::progress::{Event, EventSender, VertexLog};
 use crate::worker::{Nearest, Record, Records, Task, TaskInput, Worker};
 
@@ -227,10 +227,10 @@ where
             if let InputKey::Files(digest) = key.inputs[position] {
                 return Ok(digest);
             }
-            let selections: Vec<Selection> = vertex.op.selections(position).into_iter().cloned().collect();
+            let picked = vertex.op.picks(position);
             let digest =
-                async { self.worker.content_digest(output, &selections).await.map_err(|error| self.fail(id, error)) };
-            if selections.is_empty() {
+                async { self.worker.content_digest(output, &picked).await.map_err(|error| self.fail(id, error)) };
+            if picked.is_empty() {
                 self.slots[input.index()].content.get_or_try_init(|| digest).await.copied()
             } else {
                 digest.await

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use builder_solver::digest::FramedHasher;
 use builder_solver::{
     CacheKey, ContentDigest, Event, Exec, FileAction, FileOp, Graph, MissReason, Nearest, NetworkMode, Op, OpDigest,
-    Origin, Owner, PathChange, Record, Records, Selection, SolveError, SolveOptions, Solver, Source, Task, Vertex,
-    VertexId, Worker,
+    Origin, Owner, PathChange, Picked, Record, Records, Selection, SolveError, SolveOptions, Solver, Source, Task,
+    Vertex, VertexId, Worker,
 };
 use tokio::sync::{Barrier, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -70,18 +70,18 @@ impl Worker for FakeWorker {
     type Error = Failure;
     type Guard = tokio::sync::OwnedMutexGuard<()>;
 
-    async fn source_digest(&self, source: &Source, selections: &[Selection]) -> Result<ContentDigest, Failure> {
+    async fn source_digest(&self, source: &Source, picked: &[Picked]) -> Result<ContentDigest, Failure> {
         let Source::Local { name } = source else { return Err(Failure("not local".into())) };
         let files = self.files.lock().unwrap();
         let mut text = name.clone();
-        for path in selections.iter().flat_map(|selection| &selection.sources) {
+        for path in picked.iter().flat_map(|picked| &picked.selection.sources) {
             let content = files.get(path).ok_or_else(|| Failure(format!("`{path}` not found")))?;
             text = format!("{text}\0{path}\0{content}");
         }
         Ok(digest(&text))
     }
 
-    async fn content_digest(&self, output: &Output, _: &[Selection]) -> Result<ContentDigest, Failure> {
+    async fn content_digest(&self, output: &Output, _: &[Picked]) -> Result<ContentDigest, Failure> {
         self.content_digests.fetch_add(1, Ordering::SeqCst);
         Ok(digest(output))
     }
@@ -216,7 +216,7 @@ impl Steps {
             input: 1,
             selection,
             dest: "/".into(),
-            owner: Owner::Root,
+            owner: Owner::Default,
             mode: None,
             unpack: false,
         };

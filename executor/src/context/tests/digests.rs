@@ -99,10 +99,9 @@ fn modes_can_be_left_out() {
 }
 
 #[test]
-fn a_snapshot_and_a_context_agree() {
+fn a_snapshot_and_a_context_agree_but_for_owners() {
     let sandbox = Sandbox::new();
     let root = sandbox.tree("c", &["a=1", "d/b=2@755", "l -> a"]);
-    std::os::unix::fs::chown(root.join("a"), Some(5), Some(6)).unwrap();
     let snapshot = FileSource::snapshot(open(&root)).unwrap();
     for sources in [&["."][..], &["d"], &["a", "l"], &["*"]] {
         let selections = [selection(sources, &[], false)];
@@ -111,6 +110,15 @@ fn a_snapshot_and_a_context_agree() {
             sandbox.context("c", &[]).digest(&selections).unwrap().digest
         );
     }
+    std::os::unix::fs::chown(root.join("a"), Some(5), Some(6)).unwrap();
+    let owned = FileSource::snapshot(open(&root)).unwrap();
+    let all = [everything()];
+    assert_ne!(owned.digest(&all).unwrap().digest, snapshot.digest(&all).unwrap().digest);
+    assert_eq!(
+        sandbox.context("c", &[]).digest(&all).unwrap().digest,
+        snapshot.digest(&all).unwrap().digest,
+        "whose a context is does not matter"
+    );
     let unread = FileSource::snapshot_to_copy(open(&root)).unwrap();
     assert!(unread.digest(&[everything()]).is_err());
 }

@@ -152,7 +152,7 @@ fn names_that_are_not_text_are_shown_escaped() {
         input: 1,
         selection: super::everything(),
         dest: "/".into(),
-        owner: builder_solver::Owner::Root,
+        owner: builder_solver::Owner::Default,
         mode: None,
         unpack: false,
     });

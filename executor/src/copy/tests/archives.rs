@@ -48,7 +48,7 @@ fn added(sandbox: &Sandbox, fake: &Fake, sources: &[&str], dest: &str, unpack: b
     let root = open(&sandbox.path("root"));
     let mut copy = copy_action(selection(sources, &[], false), dest);
     copy.unpack = unpack;
-    copy.owner = if dest.contains("owned") { named("5:6") } else { builder_solver::Owner::Root };
+    copy.owner = if dest.contains("owned") { named("5:6") } else { builder_solver::Owner::Default };
     let applied = apply(root.as_fd(), &[FileAction::Copy(copy)], |_| Some(context.source()), Some(fake))?;
     Ok(applied.content.is_some())
 }

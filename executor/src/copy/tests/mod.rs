@@ -13,7 +13,7 @@ use crate::context::FileSource;
 use crate::test_kit::open;
 
 fn copy_action(selection: Selection, dest: &str) -> CopyAction {
-    CopyAction { input: 1, selection, dest: dest.to_owned(), owner: Owner::Root, mode: None, unpack: false }
+    CopyAction { input: 1, selection, dest: dest.to_owned(), owner: Owner::Default, mode: None, unpack: false }
 }
 
 fn symbolic(mode: &str) -> FileMode {

@@ -120,15 +120,19 @@ fn a_directory_keeps_what_it_was_and_takes_what_it_gets() {
 fn owners_and_modes() {
     let passwd = "etc/passwd=root:x:0:0::/:\napp:x:10:20::/:\n";
     for (owner, mode, expected) in [
-        (Owner::Root, None, &["n/", "n/d/@700", "n/d/run=@755", "n/d/s=@4755", "n/f="][..]),
+        (Owner::Default, None, &["n/", "n/d/@700", "n/d/run=@755", "n/d/s=@4755", "n/f="][..]),
         (named("app"), None, &["n/#10:20", "n/d/@700#10:20", "n/d/run=@755#10:20", "n/d/s=@4755#10:20", "n/f=#10:20"]),
         (
             named("7"),
             Some(symbolic("go=u-w,+X")),
             &["n/#7:7", "n/d/#7:7", "n/d/run=@755#7:7", "n/d/s=@4755#7:7", "n/f=#7:7"],
         ),
-        (Owner::Root, Some(FileMode::Octal(0o2510)), &["n/", "n/d/@2510", "n/d/run=@2510", "n/d/s=@2510", "n/f=@2510"]),
-        (Owner::Root, Some(symbolic("a-x")), &["n/", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
+        (
+            Owner::Default,
+            Some(FileMode::Octal(0o2510)),
+            &["n/@2510", "n/d/@2510", "n/d/run=@2510", "n/d/s=@2510", "n/f=@2510"],
+        ),
+        (Owner::Default, Some(symbolic("a-x")), &["n/@644", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
     ] {
         let sandbox = Sandbox::new();
         sandbox.tree("context", &["f=", "d/run=@755", "d/s=@4755", "d/@700"]);
@@ -213,7 +217,7 @@ fn directories_and_files_of_the_op_itself() {
         name: name.into(),
         data: b"text".to_vec(),
         mode,
-        owner: Owner::Root,
+        owner: Owner::Default,
     };
     let actions = [
         mkdir("/a/b"),
