@@ -7,7 +7,7 @@ mod kit;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use builder_executor::sandbox::{Error, Exit, Network, SpawnRequest, default_spec, mount};
+use builder_executor::sandbox::{Error, Exit, Network, SpawnRequest, default_spec, mount, with_seccomp_profile};
 use kit::Room;
 
 #[tokio::test]
@@ -142,6 +142,12 @@ async fn volumes_and_temporary_file_systems() {
     options.mounts = vec![mount("bind", Path::new("/no/such/file"), Path::new("/v"), &["bind"])];
     let error = room.run(&options).await.exit.unwrap_err();
     assert!(error.to_string().contains("/no/such/file"), "{error}");
+    symlink("/proc", room.image().join("link")).unwrap();
+    for destination in ["/proc/sys/kernel", "/link/self/attr", "/proc/new"] {
+        options.mounts = vec![mount("bind", &source, Path::new(destination), &["bind"])];
+        let outcome = room.run(&options).await;
+        assert!(outcome.exit.is_err(), "{destination}: {outcome:?}");
+    }
     options.mounts = vec![mount("bind", &source, Path::new("/v"), &["bind", "rshared"])];
     assert!(matches!(room.run(&options).await.exit, Err(Error::Refused(_))));
 }
@@ -314,4 +320,35 @@ async fn unsupported_specifications_are_refused() {
     let mut spec = default_spec(&room.options(&["/bin/true"]));
     spec.set_hooks(Some(oci_spec::runtime::Hooks::default()));
     assert!(matches!(room.sandbox.spawn(SpawnRequest::new(&spec, &root)), Err(Error::Unsupported(_))));
+}
+
+/// The specification is not only ours: with the root's path and the profile written out other runtimes take it.
+#[tokio::test]
+async fn the_specification_runs_under_runc() {
+    let room = Room::new();
+    let script = "id -u; hostname; cat /etc/hosts; pwd; grep -E '^(CapBnd|Seccomp:)' /proc/self/status | tr -s '\\t' ' '";
+    let mut options = room.options(&["/bin/sh", "-c", script]);
+    options.cwd = "/tmp".into();
+    let spec = with_seccomp_profile(default_spec(&options));
+    let bundle = room.directory.path().join("bundle");
+    std::fs::create_dir(&bundle).unwrap();
+    std::fs::rename(room.image(), bundle.join("rootfs")).unwrap();
+    std::fs::write(bundle.join("config.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+    let id = format!("builder-test-{}", std::process::id());
+    let run = std::process::Command::new("runc")
+        .arg("--root")
+        .arg(room.directory.path().join("runc"))
+        .args(["run", "--bundle"])
+        .arg(&bundle)
+        .arg(&id)
+        .stdin(std::process::Stdio::null())
+        .output();
+    // Where it is not installed there is nothing to compare with.
+    let Ok(output) = run else { return };
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "0\nbuildkitsandbox\nprovided hosts\n/tmp\nCapBnd: 00000000a80425fb\nSeccomp: 2\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

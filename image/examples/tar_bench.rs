@@ -28,6 +28,7 @@ fn main() -> Result<(), Failure> {
     };
     for (name, directory) in directories {
         println!("{name}");
+        let many_files = directory.read_dir()?.count() > 100;
         measure("diff id", || {
             write_layer(&[&directory], &WriteOptions::default(), &mut io::sink()).map(|tar| tar.size)
         })?;
@@ -41,7 +42,8 @@ fn main() -> Result<(), Failure> {
                 Ok::<_, Failure>(path.metadata()?.len())
             })?;
             measure(&format!("applied, {compression}"), || {
-                let target = tempfile::tempdir_in(scratch.path())?;
+                // Removed at the very end: ext4 is slow to make files while it remembers many removed ones.
+                let target = tempfile::Builder::new().disable_cleanup(many_files).tempdir_in(scratch.path())?;
                 let applied = apply_layer(File::open(&path)?, target.path(), &ApplyOptions::default())?;
                 Ok::<_, Failure>(applied.size)
             })?;

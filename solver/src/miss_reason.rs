@@ -114,6 +114,13 @@ impl fmt::Display for PartChange {
             }
             return Ok(());
         }
+        if let (Part::Input(_), Some(old), Some(new)) = (&self.part, &self.old, &self.new) {
+            return if old == new {
+                write!(f, "`{new}` gave another result")
+            } else {
+                write!(f, "it follows `{new}` and not `{old}`")
+            };
+        }
         match (&self.old, &self.new) {
             (Some(old), Some(new)) if old == new => write!(f, "{} changed", self.part),
             (Some(old), Some(new)) => write!(f, "{} changed from `{old}` to `{new}`", self.part),

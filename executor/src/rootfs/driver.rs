@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use builder_cache::{Snapshot, Store};
 
 use super::copied_up::CopiedUp;
+use super::overlay::Syntax;
 use super::{Error, Result, RootMount, overlay, vfs};
 
 /// The ways to build a root file system.
@@ -69,8 +70,15 @@ pub struct Driver {
 struct Shared {
     root: PathBuf,
     wanted: Option<DriverKind>,
-    chosen: OnceLock<(DriverKind, String)>,
+    chosen: OnceLock<Choice>,
     mountpoints: OnceLock<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Choice {
+    kind: DriverKind,
+    syntax: Syntax,
+    reason: String,
 }
 
 impl Driver {
@@ -86,20 +94,28 @@ impl Driver {
     /// # Errors
     /// When one was asked for by name that does not work.
     pub fn probe(&self) -> Result<(DriverKind, &str)> {
-        if let Some((kind, reason)) = self.shared.chosen.get() {
-            return Ok((*kind, reason));
+        self.choice().map(|choice| (choice.kind, choice.reason.as_str()))
+    }
+
+    fn choice(&self) -> Result<&Choice> {
+        if let Some(choice) = self.shared.chosen.get() {
+            return Ok(choice);
         }
+        let choose = |kind, syntax, reason: &str| Choice { kind, syntax, reason: reason.to_owned() };
         let choice = match self.shared.wanted {
-            Some(DriverKind::Vfs) => (DriverKind::Vfs, "asked for by name".to_owned()),
+            Some(DriverKind::Vfs) => choose(DriverKind::Vfs, Syntax::Appended, "asked for by name"),
             wanted => match (overlay_works(&self.shared.root), wanted) {
-                (Ok(()), Some(_)) => (DriverKind::Overlay, "asked for by name, and it works".to_owned()),
-                (Ok(()), None) => (DriverKind::Overlay, "the kernel has overlay, and a test mount worked".to_owned()),
-                (Err(reason), None) => (DriverKind::Vfs, format!("overlay does not work here: {reason}")),
+                (Ok(syntax), Some(_)) => choose(DriverKind::Overlay, syntax, "asked for by name, and it works"),
+                (Ok(syntax), None) => {
+                    choose(DriverKind::Overlay, syntax, "the kernel has overlay, and a test mount worked")
+                }
+                (Err(reason), None) => {
+                    choose(DriverKind::Vfs, Syntax::Appended, &format!("overlay does not work here: {reason}"))
+                }
                 (Err(reason), Some(_)) => return Err(Error::Driver { driver: "overlay", reason }),
             },
         };
-        let (kind, reason) = self.shared.chosen.get_or_init(|| choice);
-        Ok((*kind, reason))
+        Ok(self.shared.chosen.get_or_init(|| choice))
     }
 
     /// Mounts a snapshot. With `upper` (a directory for changes, and the overlay's work directory beside it on the
@@ -127,7 +143,7 @@ impl Driver {
         upper: Option<(&Path, &Path)>,
         purpose: Purpose,
     ) -> Result<RootMount> {
-        let (kind, _) = self.probe()?;
+        let &Choice { kind, syntax, .. } = self.choice()?;
         let writable = upper.is_some();
         if let Some((upper, _)) = upper {
             Self::inherit_root(lower.first(), upper)?;
@@ -143,7 +159,7 @@ impl Driver {
             ([], Some((upper, _))) => overlay::bind(upper, false)?,
             ([], None) => overlay::bind(&self.empty()?, true)?,
             ([only], None) => overlay::bind(only, true)?,
-            (lower, upper) => overlay::mount(lower, upper)?,
+            (lower, upper) => overlay::mount(lower, upper, syntax)?,
         };
         let copied_up = upper.map(|(upper, _)| CopiedUp::new(lower, upper));
         Ok(RootMount { fd, writable, copy: None, copied_up })
@@ -223,8 +239,8 @@ fn make_mountpoints(root: &Path, path: &Path) -> Result<()> {
 
 /// Mounts a small overlay below the store, since that is what matters: another file system may not be fit to hold
 /// an upper directory.
-fn overlay_works(root: &Path) -> std::result::Result<(), String> {
-    let attempt = || -> std::result::Result<(), String> {
+fn overlay_works(root: &Path) -> std::result::Result<Syntax, String> {
+    let attempt = |syntax| -> std::result::Result<Syntax, String> {
         let make = |source: std::io::Error| format!("can't make directories below {}: {source}", root.display());
         fs::create_dir_all(root).map_err(make)?;
         let directory = tempfile::Builder::new().prefix(".probe-").tempdir_in(root).map_err(make)?;
@@ -232,14 +248,14 @@ fn overlay_works(root: &Path) -> std::result::Result<(), String> {
         for name in ["lower", "lowest", "upper", "work"] {
             fs::create_dir(path(name)).map_err(make)?;
         }
-        overlay::mount(&[path("lower"), path("lowest")], Some((&path("upper"), &path("work"))))
-            .map(drop)
+        overlay::mount(&[path("lower"), path("lowest")], Some((&path("upper"), &path("work"))), syntax)
+            .map(|_| syntax)
             .map_err(|error| error.to_string())
     };
-    attempt().map_err(|reason| {
+    attempt(Syntax::Appended).or_else(|_| attempt(Syntax::Joined)).map_err(|reason| {
         let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
         if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
-            format!("{reason} (Linux 6.7 or newer is needed)")
+            reason
         } else {
             format!("{reason} (overlay is not in /proc/filesystems: try `modprobe overlay`)")
         }

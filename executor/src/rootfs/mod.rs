@@ -1,7 +1,7 @@
 //! Root file systems: a chain of layer directories as one tree.
 //!
-//! A [`Driver`] turns a [`Snapshot`](builder_solver::worker)'s directories, and a directory for changes, into a [`RootMount`]: a mount that is attached
-//! nowhere. It is a descriptor, usable as the root of lookups ([`in_root`]) and as the root of one sandbox; when
+//! A [`Driver`] turns the directories of a [`Snapshot`](builder_cache::Snapshot), and one for changes, into a
+//! [`RootMount`]: a mount that is attached nowhere. It is a descriptor, usable as the root of lookups ([`in_root`]) and as the root of one sandbox; when
 //! the last descriptor is gone the mount is gone, however the process ended.
 //!
 //! Invariants: nobody attaches a mount in the host's mount name space; paths of images are only looked up with

@@ -157,9 +157,7 @@ impl Running {
         while self.ended.is_none() {
             self.step().await?;
         }
-        if let Some(stubs) = self.stubs.take() {
-            stubs.remove();
-        }
+        drop(self.stubs.take());
         drop(self.cgroup.take());
         match (&self.failure, self.ended) {
             (Some(failure), _) => Err(failure.clone().into()),

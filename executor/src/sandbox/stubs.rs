@@ -107,9 +107,11 @@ impl Stubs {
         });
         Ok(())
     }
+}
 
+impl Drop for Stubs {
     /// Removes what is still as it was made. What the process put something into stays: it is the image's now.
-    pub(super) fn remove(self) {
+    fn drop(&mut self) {
         for stub in self.made.iter().rev() {
             let Ok(stat) = rustix::fs::statat(&stub.directory, &stub.name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let kind = FileType::from_raw_mode(stat.st_mode);

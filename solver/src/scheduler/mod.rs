@@ -24,7 +24,7 @@ use crate::digest::{CacheKey, ContentDigest, OpDigest};
 use crate::graph::{Graph, VertexId};
 use crate::op::{Op, Source};
 use crate::progress::{Event, EventSender};
-use crate::worker::{Component, Records, Worker};
+use crate::worker::{Component, Part, Records, Worker};
 
 mod reports;
 mod run;
@@ -173,7 +173,13 @@ where
                     None => InputKey::Recipe(key.recipe),
                 });
             }
-            let (recipe, components) = cache_key::recipe_key(definition, &inputs);
+            let (recipe, mut components) = cache_key::recipe_key(definition, &inputs);
+            for component in &mut components {
+                // People know steps by name; the digest beside it is what counts.
+                if let Part::Input(position) = component.part {
+                    component.value.clone_from(&graph.vertex(vertex.inputs[position]).origin.name);
+                }
+            }
             keys[id.index()] = Some(Key { op, recipe, components, inputs, fresh });
         }
         Ok(keys)

@@ -93,7 +93,7 @@ fn finish(base: &Base, mut trees: Trees, request: &mut Request) -> Step<Infallib
         let (_, index) = plan.mounts.iter().find(|(candidate, _)| *candidate == mount)?;
         further.get_mut(*index)?.take()
     })?;
-    rustix::process::fchdir(&request.root).attempt("x")?; rustix::process::chroot(".").attempt("y")?;
+    super::enter_root(&request.root)?;
     if let Some(name) = spec.hostname() {
         rustix::system::sethostname(name.as_bytes()).attempt("set the host name")?;
     }

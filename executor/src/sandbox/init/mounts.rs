@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci_spec::runtime::{Mount, Spec};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::mount::MountAttrFlags;
 
 use super::super::error::{Attempt, Error, Failure};
@@ -89,6 +89,10 @@ fn place(root: &OwnedFd, path: &str, tree: &OwnedFd) -> Step<()> {
 /// there and is no directory.
 fn mount_point(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd> {
     let target = open_or_make(root, path, is_directory)?;
+    if rustix::fs::fstatfs(&target).attempt("look at a mount point")?.f_type == PROC_SUPER_MAGIC {
+        // Something else in place of the kernel's answers misleads every program that asks (CVE-2019-19921).
+        return Err(Failure::Refused(format!("{} is in /proc: nothing can be mounted there", path.display())));
+    }
     let refuse = |kind: FileType, what: &str| {
         Err(Failure::Refused(format!(
             "{} is {} in the image: {what} can't be mounted there",
