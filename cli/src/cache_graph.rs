@@ -21,6 +21,7 @@ pub(crate) struct CacheGraph {
     sizes: Vec<u64>,
     /// The steps that no other step here uses, newest first.
     targets: Vec<usize>,
+    now_ms: i64,
 }
 
 impl CacheGraph {
@@ -58,7 +59,8 @@ impl CacheGraph {
         let used: HashSet<CacheKey> = records.iter().flat_map(StoredRecord::inputs).collect();
         let mut targets: Vec<usize> = (0..records.len()).filter(|at| !used.contains(&records[*at].recipe)).collect();
         targets.sort_by_key(|at| std::cmp::Reverse(records[*at].created_ms));
-        Ok(Self { records, by_key, sizes, targets })
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        Ok(Self { records, by_key, sizes, targets, now_ms })
     }
 
     fn inputs(&self, at: usize) -> Vec<usize> {
@@ -153,11 +155,11 @@ impl CacheGraph {
             .map(|component| format!(" · files {}", component.value))
             .collect::<String>();
         format!(
-            "{state} {} · {} · {:.2}s · used {}×{files}",
+            "{state} {} · {} · {:.2}s · last used {}{files}",
             record.recipe.short(),
             output::size(size),
             record.cost.as_secs_f64(),
-            record.hits
+            output::ago((self.now_ms - record.last_used_ms) / 1000)
         )
     }
 }

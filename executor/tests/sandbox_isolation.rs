@@ -326,7 +326,8 @@ async fn unsupported_specifications_are_refused() {
 #[tokio::test]
 async fn the_specification_runs_under_runc() {
     let room = Room::new();
-    let script = "id -u; hostname; cat /etc/hosts; pwd; grep -E '^(CapBnd|Seccomp:)' /proc/self/status | tr -s '\\t' ' '";
+    let script =
+        "id -u; hostname; cat /etc/hosts; pwd; grep -E '^(CapBnd|Seccomp:)' /proc/self/status | tr -s '\\t' ' '";
     let mut options = room.options(&["/bin/sh", "-c", script]);
     options.cwd = "/tmp".into();
     let spec = with_seccomp_profile(default_spec(&options));

@@ -12,6 +12,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use builder_cache::{Snapshot, Store};
@@ -36,6 +37,9 @@ use crate::{output, signals, store, sync};
 
 /// How many events may wait for the renderer.
 const EVENTS: usize = 1024;
+
+/// How long steps may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Builds.
 pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
@@ -113,7 +117,14 @@ fn build(
     let worker = BuildWorker::new(store.clone(), driver.clone(), sandbox, WorkerOptions { contexts, network })?;
 
     let runtime = runtime()?;
-    let solution = runtime.block_on(solve(args, &plan, graph, worker, store, progress))?;
+    let solution = match runtime.block_on(solve(args, &plan, graph, worker, store, progress)) {
+        Ok(solution) => solution,
+        Err(error) => {
+            // A copy that is still going on is not waited for; what it wrote is swept up by the next builder.
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
     let exporter = Exporter { args, plan: &plan, store, driver: &driver, progress };
     let exported = exporter.run(&solution.output, solution.recipe, outputs);
     runtime.block_on(solution.settled());
@@ -246,9 +257,13 @@ async fn solve(
     let attached = progress.attach(&graph, &needed, received).context("the progress display can't be started")?;
     let cancel = CancellationToken::new();
     let interrupts = signals::cancel_on_interrupt(cancel.clone())?;
+    let interrupted = cancel.clone();
     let solver = Solver::new(Arc::new(worker), Arc::new(store.clone()));
     let options = SolveOptions { jobs: args.jobs.map(|jobs| jobs as usize), cancel, events };
-    let solved = solver.solve(Arc::clone(&graph), plan.target, options).await;
+    let solved = tokio::select! {
+        solved = solver.solve(Arc::clone(&graph), plan.target, options) => solved,
+        () = overdue(interrupted) => return Err(CliError::Interrupted),
+    };
     interrupts.abort();
     // Every sender is gone with the solve, so this ends.
     tokio::task::block_in_place(|| attached.join());
@@ -265,6 +280,12 @@ async fn solve(
             error: anyhow::Error::new(source),
         }),
     }
+}
+
+/// Ends a while after the build was interrupted: processes are gone by then, and bulk work has had its chance.
+async fn overdue(interrupted: CancellationToken) {
+    interrupted.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 /// What is printed below the progress: failures, reasons, warnings.

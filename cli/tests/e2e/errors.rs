@@ -14,7 +14,13 @@ fn says(lab: &Lab, rows: &[(&str, &[&str])]) {
         for part in *parts {
             assert!(ran.stderr.contains(part), "no `{part}` for\n{dockerfile}\n{}", ran.stderr);
         }
-        assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains(" DONE") || ran.stderr.contains("exporting") || parts.len() > 1, "{}", ran.stderr);
+        assert!(
+            !ran.stderr.contains("panicked") && !ran.stderr.contains(" DONE")
+                || ran.stderr.contains("exporting")
+                || parts.len() > 1,
+            "{}",
+            ran.stderr
+        );
     }
 }
 
@@ -24,8 +30,14 @@ fn mistakes_are_shown_with_line_column_underline_and_advice() {
     says(
         &lab,
         &[
-            ("FROM busybox\nRUNN echo\n", &["unknown instruction: RUNN", "Dockerfile:2:1", "2 | RUNN echo\n", "  | ^^^^", "did you mean `RUN`?"]),
-            ("FROM busybox\nCOPY --form=x a b\n", &["--form", "Dockerfile:2:6", "  |      ^^^^^^", "did you mean `--from`?"]),
+            (
+                "FROM busybox\nRUNN echo\n",
+                &["unknown instruction: RUNN", "Dockerfile:2:1", "2 | RUNN echo\n", "  | ^^^^", "did you mean `RUN`?"],
+            ),
+            (
+                "FROM busybox\nCOPY --form=x a b\n",
+                &["--form", "Dockerfile:2:6", "  |      ^^^^^^", "did you mean `--from`?"],
+            ),
             ("FROM busybox\n\n# c\nENV\n", &["Dockerfile:4:", "ENV"]),
             ("FROM busybox\nENV a\n", &["Dockerfile:2:", "a"]),
             ("FROM busybox\nRUN echo \\\n  ok\nWORKDIR\n", &["Dockerfile:4:", "WORKDIR"]),
@@ -60,14 +72,23 @@ fn stages_and_images_that_do_not_exist_are_named() {
     says(
         &lab,
         &[
-            ("FROM nosuch:1\nRUN true\n", &["`nosuch:1`", "docker.io/library/nosuch:1", "builder load -i", "builder import", "Dockerfile:1:6"]),
+            (
+                "FROM nosuch:1\nRUN true\n",
+                &["`nosuch:1`", "docker.io/library/nosuch:1", "builder load -i", "builder import", "Dockerfile:1:6"],
+            ),
             ("FROM busybox\nCOPY --from=nosuch /f /\n", &["`nosuch`", "Dockerfile:2:13"]),
             ("FROM busybox\nCOPY --from=7 /f /\n", &["7", "Dockerfile:2:13"]),
-            ("FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n", &["`b`", "after", "Dockerfile:2:13"]),
+            (
+                "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n",
+                &["`b`", "after", "Dockerfile:2:13"],
+            ),
             ("FROM busybox AS a\nCOPY --from=a / /x\n", &["a", "Dockerfile:2:13"]),
             ("FROM b AS a\nFROM a AS b\n", &["`b`", "Dockerfile:1:6", "further down"]),
             ("FROM a AS a\nRUN true\n", &["`a`", "Dockerfile:1:6"]),
-            ("FROM busybox@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n", &["sha256:0123", "Dockerfile:1:6"]),
+            (
+                "FROM busybox@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
+                &["sha256:0123", "Dockerfile:1:6"],
+            ),
         ],
     );
     let context = lab.project("FROM busybox AS build\nFROM build AS final\n", &[]);
@@ -85,14 +106,25 @@ fn what_is_not_supported_yet_says_so_by_name_and_line() {
     says(
         &lab,
         &[
-            ("FROM busybox\nRUN --mount=type=cache,target=/c true\n", &["RUN --mount", "not supported yet", "Dockerfile:2:5"]),
-            ("FROM busybox\nRUN --mount=type=secret,id=s true\n", &["RUN --mount", "not supported yet", "Dockerfile:2:5"]),
-            ("FROM busybox\nRUN --security=insecure true\n", &["--security=insecure", "not supported yet", "Dockerfile:2:5"]),
+            (
+                "FROM busybox\nRUN --mount=type=cache,target=/c true\n",
+                &["RUN --mount", "not supported yet", "Dockerfile:2:5"],
+            ),
+            (
+                "FROM busybox\nRUN --mount=type=secret,id=s true\n",
+                &["RUN --mount", "not supported yet", "Dockerfile:2:5"],
+            ),
+            (
+                "FROM busybox\nRUN --security=insecure true\n",
+                &["--security=insecure", "not supported yet", "Dockerfile:2:5"],
+            ),
             ("FROM busybox\nADD https://example.invalid/x /\n", &["URL", "not supported yet", "Dockerfile:2:5"]),
             ("FROM busybox\nADD https://example.invalid/x.git /\n", &["git", "not supported yet", "Dockerfile:2:5"]),
         ],
     );
-    for (context, part) in [("https://example.invalid/x.git", "URL"), ("-", "standard input"), ("git@example.invalid:x", "URL")] {
+    for (context, part) in
+        [("https://example.invalid/x.git", "URL"), ("-", "standard input"), ("git@example.invalid:x", "URL")]
+    {
         let ran = lab.run(&["build", context]);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         ran.assert_stderr(part);
@@ -142,7 +174,11 @@ fn a_context_that_can_not_be_read_names_the_file() {
     fs::set_permissions(lab.path(), fs::Permissions::from_mode(0o777)).expect("ours");
     let mut command = Command::new("setpriv");
     let builder = lab.command(&["build", context.to_str().expect("UTF-8")]);
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(builder.get_program()).args(builder.get_args()).current_dir("/");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(builder.get_program())
+        .args(builder.get_args())
+        .current_dir("/");
     for (name, value) in builder.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -152,7 +188,14 @@ fn a_context_that_can_not_be_read_names_the_file() {
     let ran = Ran::of(command.output().expect("setpriv is part of util-linux"));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("root") || ran.stderr.contains("secret") || ran.stderr.contains("permission") || ran.stderr.contains("Permission"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("root")
+            || ran.stderr.contains("secret")
+            || ran.stderr.contains("permission")
+            || ran.stderr.contains("Permission"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -184,7 +227,13 @@ fn misuse_of_the_command_line_exits_with_two() {
         assert_eq!(ran.code, 2, "{args:?}\n{}\n{}", ran.stdout, ran.stderr);
         assert!(!ran.stderr.is_empty(), "{args:?}");
     }
-    for args in [&["run", "nosuchimage"][..], &["image", "inspect", "nosuchimage"], &["rmi", "nosuchimage"], &["history", "x"], &["import", "/no/such/file"]] {
+    for args in [
+        &["run", "nosuchimage"][..],
+        &["image", "inspect", "nosuchimage"],
+        &["rmi", "nosuchimage"],
+        &["history", "x"],
+        &["import", "/no/such/file"],
+    ] {
         let ran = lab.run(args);
         assert_eq!(ran.code, 1, "{args:?}\n{}", ran.stderr);
         assert!(ran.stderr.contains(args[args.len() - 1]), "{args:?}\n{}", ran.stderr);
@@ -195,13 +244,43 @@ fn misuse_of_the_command_line_exits_with_two() {
 fn archives_that_are_broken_are_named_and_leave_nothing() {
     let lab = Lab::new();
     let context = lab.project("", &[("data", &"some text\n".repeat(20_000))]);
-    for (name, option) in [("cut.tar", "--format=posix"), ("cut.tar.gz", "--gzip"), ("cut.tar.bz2", "--bzip2"), ("cut.tar.xz", "--xz"), ("cut.tar.zst", "--zstd")] {
+    for (name, option) in [
+        ("cut.tar", "--format=posix"),
+        ("cut.tar.gz", "--gzip"),
+        ("cut.tar.bz2", "--bzip2"),
+        ("cut.tar.xz", "--xz"),
+        ("cut.tar.zst", "--zstd"),
+    ] {
         let path = context.join(name);
-        crate::kit::tool("tar", &["-C".as_ref(), context.as_ref(), option.as_ref(), "-cf".as_ref(), path.as_ref(), "data".as_ref(), "Dockerfile".as_ref()]);
+        crate::kit::tool(
+            "tar",
+            &[
+                "-C".as_ref(),
+                context.as_ref(),
+                option.as_ref(),
+                "-cf".as_ref(),
+                path.as_ref(),
+                "data".as_ref(),
+                "Dockerfile".as_ref(),
+            ],
+        );
         let whole = fs::read(&path).expect("ours");
         for (what, bytes) in [
             ("cut short", whole[..whole.len() / 2].to_vec()),
-            ("flipped", whole.iter().enumerate().map(|(at, byte)| if at == 600.min(whole.len() / 2) + if option == "--format=posix" { 199_600 } else { 0 } { !byte } else { *byte }).collect()),
+            (
+                "flipped",
+                whole
+                    .iter()
+                    .enumerate()
+                    .map(|(at, byte)| {
+                        if at == 600.min(whole.len() / 2) + if option == "--format=posix" { 199_600 } else { 0 } {
+                            !byte
+                        } else {
+                            *byte
+                        }
+                    })
+                    .collect(),
+            ),
         ] {
             fs::write(&path, &bytes).expect("ours");
             fs::write(context.join("Dockerfile"), format!("FROM busybox\nADD {name} /x/\n")).expect("ours");
@@ -229,7 +308,10 @@ fn a_full_disk_is_reported_and_the_store_works_on() {
     fs::write(big.join("big"), vec![7; 40 << 20]).expect("ours");
     let step = lab.project("FROM busybox\nRUN head -c 40000000 /dev/zero >/big && echo survived\n", &[]);
     let archive = lab.project("FROM busybox\nADD big.tar /x/\n", &[]);
-    crate::kit::tool("tar", &["-C".as_ref(), big.as_ref(), "-cf".as_ref(), archive.join("big.tar").as_ref(), "big".as_ref()]);
+    crate::kit::tool(
+        "tar",
+        &["-C".as_ref(), big.as_ref(), "-cf".as_ref(), archive.join("big.tar").as_ref(), "big".as_ref()],
+    );
     let small = lab.project("FROM busybox\nCOPY f /f\nRUN cat /f >/g\n", &[("f", "small\n")]);
     let script = format!(
         "mkdir -p {root} && mount -t tmpfs -o size=24m tmpfs {root} && {builder} import {busybox} busybox >&2 || exit 99\n\

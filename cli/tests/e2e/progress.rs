@@ -32,9 +32,16 @@ fn plain_output_has_the_grammar_that_scripts_know() {
         }
         assert_eq!(number, current, "a block is about one step: {line:?}");
         let first = rest.split(' ').next().unwrap_or_default();
-        let known = rest == "CACHED" || rest == "CANCELED" || rest == "..." || first == "ERROR:" || first == "exporting" || first == "writing" || first == "naming";
+        let known = rest == "CACHED"
+            || rest == "CANCELED"
+            || rest == "..."
+            || first == "ERROR:"
+            || first == "exporting"
+            || first == "writing"
+            || first == "naming";
         let done = rest.strip_prefix("DONE ").is_some_and(|time| time.ends_with('s'));
-        let log = first.split_once('.').is_some_and(|(seconds, part)| seconds.parse::<u32>().is_ok() && part.len() == 3);
+        let log =
+            first.split_once('.').is_some_and(|(seconds, part)| seconds.parse::<u32>().is_ok() && part.len() == 3);
         assert!(known || done || log, "{line:?} in\n{}", ran.stderr);
         if done || rest == "CACHED" {
             assert!(ended.insert(number), "{line:?} twice");
@@ -103,7 +110,12 @@ fn rawjson_is_buildkits_status_a_line() {
         }
         for log in status["logs"].as_array().into_iter().flatten() {
             let text = log["data"].as_str().expect("base64");
-            data.push_str(&String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).expect("base64")).expect("text"));
+            data.push_str(
+                &String::from_utf8(
+                    base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).expect("base64"),
+                )
+                .expect("text"),
+            );
             assert!(names[log["vertex"].as_str().expect("a digest")].contains("RUN"), "{log}");
         }
     }
@@ -137,7 +149,11 @@ fn ids_and_facts_are_written_to_files() {
 fn steps_can_not_play_tricks_with_the_terminal() {
     let lab = Lab::new();
     let ran = lab.build_files("FROM busybox\nRUN printf '\\033]52;c;ZXZpbA==\\007\\033[2J\\033]0;title\\007hidden\\rshown\\n\\033[31mred\\033[0m\\n#9 DONE 0.0s\\n'\n", &[]);
-    assert!(!ran.stderr.contains('\x1b') && !ran.stderr.contains('\x07') && !ran.stderr.contains('\r'), "{:?}", ran.stderr);
+    assert!(
+        !ran.stderr.contains('\x1b') && !ran.stderr.contains('\x07') && !ran.stderr.contains('\r'),
+        "{:?}",
+        ran.stderr
+    );
     let output = ran.output();
     assert!(output.contains("hidden") && output.contains("shown") && output.contains("red"), "{output}");
     let names = lab.build_files("FROM busybox\nRUN true '\u{1b}]0;title\u{7}' \u{202e}\n", &[]);
@@ -153,7 +169,11 @@ fn a_terminal_gets_a_live_view_and_colours_only_when_it_wants_them() {
         let builder = env!("CARGO_BIN_EXE_builder");
         let mut command = std::process::Command::new("script");
         command.args(["-qec", &format!("stty cols 100 rows 30; {builder} build {arguments} {path}"), "/dev/null"]);
-        command.env("BUILDER_ROOT", lab.root()).env("TERM", "xterm").env("NO_COLOR", no_colour).stdin(std::process::Stdio::null());
+        command
+            .env("BUILDER_ROOT", lab.root())
+            .env("TERM", "xterm")
+            .env("NO_COLOR", no_colour)
+            .stdin(std::process::Stdio::null());
         Ran::of(command.output().expect("script is part of bsdutils"))
     };
     let coloured = see("", "--no-cache");
@@ -162,7 +182,12 @@ fn a_terminal_gets_a_live_view_and_colours_only_when_it_wants_them() {
         assert!(coloured.stdout.contains(part), "no {part:?} in {:?}", coloured.stdout);
     }
     let bare = see("1", "--no-cache");
-    let coloured_text = |text: &str| text.split("\x1b[").skip(1).any(|rest| rest.find(|c: char| c.is_ascii_alphabetic()).is_some_and(|at| rest[at..].starts_with('m') && at > 0 && &rest[..at] != "0"));
+    let coloured_text = |text: &str| {
+        text.split("\x1b[").skip(1).any(|rest| {
+            rest.find(|c: char| c.is_ascii_alphabetic())
+                .is_some_and(|at| rest[at..].starts_with('m') && at > 0 && &rest[..at] != "0")
+        })
+    };
     assert!(coloured_text(&coloured.stdout) && !coloured_text(&bare.stdout), "{:?}", bare.stdout);
     let plain = see("", "--progress=plain");
     assert!(!plain.stdout.contains("\x1b[2K") && plain.stdout.contains("] RUN cat /f\r\n"), "{:?}", plain.stdout);

@@ -56,7 +56,11 @@ fn options_change_environment_directory_user_and_entrypoint() {
         (&["--entrypoint", "id", "-u", "daemon"], &["-un"], "daemon\n"),
         (&["--entrypoint", "id", "-u", "4242:17"], &[], "uid=4242 gid=17 groups=17\n"),
         (&["--entrypoint", "id", "-u", "0"], &["-u"], "0\n"),
-        (&["--entrypoint", "sh", "-e", "A=mine", "-e", "C=new", "-e", "EMPTY="], &["-c", "echo $A $B $C [$EMPTY]"], "mine image new []\n"),
+        (
+            &["--entrypoint", "sh", "-e", "A=mine", "-e", "C=new", "-e", "EMPTY="],
+            &["-c", "echo $A $B $C [$EMPTY]"],
+            "mine image new []\n",
+        ),
         (&["--entrypoint", "hostname", "--hostname", "box"], &[], "box\n"),
     ] {
         let mut args = vec!["run", "--rm"];
@@ -83,11 +87,29 @@ fn directories_and_files_of_the_host_can_be_mounted() {
     let path = shared.to_str().expect("UTF-8");
     assert_eq!(sh(&lab, &["-v", &format!("{path}:/v")], "cat /v/f; echo new >/v/g; ls /v"), "host\nf\ng\n");
     assert_eq!(fs::read_to_string(shared.join("g")).expect("it was written"), "new\n");
-    assert_eq!(sh(&lab, &["-v", &format!("{path}:/v:ro")], "cat /v/f; (echo x >/v/g) 2>/dev/null || echo refused; mount -o remount,rw /v 2>/dev/null || echo fixed"), "host\nrefused\nfixed\n");
-    assert_eq!(sh(&lab, &["-v", &format!("{path}/f:/etc/motd:ro"), "-v", &format!("{path}/f:/deep/er/f")], "cat /etc/motd /deep/er/f"), "host\nhost\n");
+    assert_eq!(
+        sh(
+            &lab,
+            &["-v", &format!("{path}:/v:ro")],
+            "cat /v/f; (echo x >/v/g) 2>/dev/null || echo refused; mount -o remount,rw /v 2>/dev/null || echo fixed"
+        ),
+        "host\nrefused\nfixed\n"
+    );
+    assert_eq!(
+        sh(
+            &lab,
+            &["-v", &format!("{path}/f:/etc/motd:ro"), "-v", &format!("{path}/f:/deep/er/f")],
+            "cat /etc/motd /deep/er/f"
+        ),
+        "host\nhost\n"
+    );
     assert_eq!(sh(&lab, &["-v", &format!("{path}/made:/v")], "echo x >/v/x"), "");
     assert!(shared.join("made/x").exists(), "a missing directory is made, as in Docker");
-    assert_eq!(sh(&lab, &[], "ls -d /v /deep 2>/dev/null | wc -l; wc -c </etc/motd 2>/dev/null || echo none"), "0\nnone\n", "mount points do not stay");
+    assert_eq!(
+        sh(&lab, &[], "ls -d /v /deep 2>/dev/null | wc -l; wc -c </etc/motd 2>/dev/null || echo none"),
+        "0\nnone\n",
+        "mount points do not stay"
+    );
     // A device that comes with a volume is dead, and links in the image lead nowhere else.
     crate::kit::tool("mknod", &[shared.join("null").as_ref(), "c".as_ref(), "1".as_ref(), "3".as_ref()]);
     assert_eq!(sh(&lab, &["-v", &format!("{path}:/v")], "cat /v/null 2>/dev/null || echo dead"), "dead\n");
@@ -104,7 +126,10 @@ fn the_network_is_the_hosts_or_none() {
     assert_eq!(sh(&lab, &["--network=none"], interfaces), "lo\n");
     let host = fs::read_link("/proc/self/ns/net").expect("proc is mounted").display().to_string();
     assert_eq!(sh(&lab, &["--network=host"], "readlink /proc/self/ns/net").trim_end(), host);
-    assert_eq!(sh(&lab, &["--hostname", "h"], "hostname; cat /etc/hostname; grep -w h /etc/hosts"), "h\nh\n127.0.1.1\th\n");
+    assert_eq!(
+        sh(&lab, &["--hostname", "h"], "hostname; cat /etc/hostname; grep -w h /etc/hosts"),
+        "h\nh\n127.0.1.1\th\n"
+    );
 }
 
 #[test]
@@ -137,8 +162,15 @@ fn input_is_passed_on_when_asked_for() {
 #[test]
 fn signals_reach_the_command() {
     let lab = Lab::new();
-    for (signal, name, code) in [(Signal::TERM, "TERM", 11), (Signal::INT, "INT", 12), (Signal::HUP, "HUP", 13), (Signal::USR1, "USR1", 14), (Signal::QUIT, "QUIT", 15)] {
-        let script = format!("trap 'echo got {name}; exit {code}' {name}; echo ready >&2; while :; do sleep 0.05; done");
+    for (signal, name, code) in [
+        (Signal::TERM, "TERM", 11),
+        (Signal::INT, "INT", 12),
+        (Signal::HUP, "HUP", 13),
+        (Signal::USR1, "USR1", 14),
+        (Signal::QUIT, "QUIT", 15),
+    ] {
+        let script =
+            format!("trap 'echo got {name}; exit {code}' {name}; echo ready >&2; while :; do sleep 0.05; done");
         let mut container = lab.start(&["run", "busybox", "sh", "-c", &script]);
         container.wait_for("ready");
         container.signal(signal);
@@ -146,7 +178,8 @@ fn signals_reach_the_command() {
         assert_eq!((ran.code, ran.stdout.as_str()), (code, format!("got {name}\n").as_str()), "{}", ran.stderr);
     }
     // Who does not listen is killed after the third.
-    let mut container = lab.start(&["run", "busybox", "sh", "-c", "trap '' TERM; echo ready >&2; while :; do sleep 1; done"]);
+    let mut container =
+        lab.start(&["run", "busybox", "sh", "-c", "trap '' TERM; echo ready >&2; while :; do sleep 1; done"]);
     container.wait_for("ready");
     container.signal(Signal::TERM);
     for _ in 0..1000 {
@@ -183,7 +216,9 @@ fn on_a_terminal(lab: &Lab, args: &[&str], typed: &str) -> (i32, String) {
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("ours");
     tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).expect("ours");
     let name = ptsname(&master, Vec::new()).expect("ours");
-    let open = || -> OwnedFd { fs::File::options().read(true).write(true).open(name.to_str().expect("UTF-8")).expect("ours").into() };
+    let open = || -> OwnedFd {
+        fs::File::options().read(true).write(true).open(name.to_str().expect("UTF-8")).expect("ours").into()
+    };
     let mut command = lab.command(args);
     command.stdin(open()).stdout(open()).stderr(open());
     let mut child = command.spawn().expect("builder starts");
@@ -206,13 +241,28 @@ fn on_a_terminal(lab: &Lab, args: &[&str], typed: &str) -> (i32, String) {
 #[test]
 fn a_terminal_is_a_terminal() {
     let lab = Lab::new();
-    let (code, seen) = on_a_terminal(&lab, &["run", "-it", "busybox", "sh", "-c", "tty; stty size; echo $TERM; read line; echo \"<$line>\"; [ -t 2 ]; exit 7"], "typed\n");
+    let (code, seen) = on_a_terminal(
+        &lab,
+        &[
+            "run",
+            "-it",
+            "busybox",
+            "sh",
+            "-c",
+            "tty; stty size; echo $TERM; read line; echo \"<$line>\"; [ -t 2 ]; exit 7",
+        ],
+        "typed\n",
+    );
     assert_eq!(code, 7, "{seen}");
     for part in ["/dev/pts/0\r\n", "40 100\r\n", "xterm\r\n", "<typed>\r\n"] {
         assert!(seen.contains(part), "no {part:?} in {seen:?}");
     }
     // Ctrl-C is a key like any other: the container's terminal makes the signal.
-    let (code, seen) = on_a_terminal(&lab, &["run", "-it", "busybox", "sh", "-c", "trap 'echo caught; exit 3' INT; while :; do sleep 0.05; done"], "\x03\x03\x03");
+    let (code, seen) = on_a_terminal(
+        &lab,
+        &["run", "-it", "busybox", "sh", "-c", "trap 'echo caught; exit 3' INT; while :; do sleep 0.05; done"],
+        "\x03\x03\x03",
+    );
     assert_eq!(code, 3, "{seen}");
     assert!(seen.contains("caught"), "{seen}");
     let (code, seen) = on_a_terminal(&lab, &["run", "-t", "busybox", "sh", "-c", "[ -t 1 ] && echo terminal"], "");

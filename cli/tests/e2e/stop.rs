@@ -29,7 +29,11 @@ fn assert_nothing_is_left(lab: &Lab, marker: &str) {
     assert_eq!(processes(marker), [""; 0], "processes");
     assert_eq!(our_mounts(lab), [""; 0], "mounts");
     assert_eq!(active(lab), [""; 0], "unfinished layers");
-    let partial: Vec<_> = fs::read_dir(lab.root().join("blobs/sha256")).expect("a store").flatten().map(|entry| entry.file_name()).collect();
+    let partial: Vec<_> = fs::read_dir(lab.root().join("blobs/sha256"))
+        .expect("a store")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert!(partial.iter().all(|name| name.len() == 64), "half blobs: {partial:?}");
 }
 
@@ -56,7 +60,10 @@ fn an_interrupt_ends_the_build_at_once_and_leaves_nothing() {
     }
     // Nothing half was recorded, and what was finished is kept.
     let graph = lab.ok(&["cache", "graph"]).stdout;
-    assert!(graph.contains("echo finished") && !graph.contains("echo written") && !graph.contains("echo started"), "{graph}");
+    assert!(
+        graph.contains("echo finished") && !graph.contains("echo written") && !graph.contains("echo started"),
+        "{graph}"
+    );
     fs::write(context.join("Dockerfile"), dockerfile.replace(&format!("sleep {marker}"), "true")).expect("ours");
     let ran = lab.build(&context);
     assert!(ran.cached().contains("[a 2/3] RUN echo finished >/f"), "{}", ran.stderr);
@@ -67,7 +74,9 @@ fn an_interrupt_ends_the_build_at_once_and_leaves_nothing() {
 fn a_killed_builder_takes_its_steps_along_and_the_next_one_cleans_up() {
     let lab = Lab::new();
     let marker = marker(2);
-    let dockerfile = format!("FROM busybox\nRUN echo finished >/f\nRUN echo half >/g; (setsid sleep {marker} &) ; echo started; sleep {marker}\n");
+    let dockerfile = format!(
+        "FROM busybox\nRUN echo finished >/f\nRUN echo half >/g; (setsid sleep {marker} &) ; echo started; sleep {marker}\n"
+    );
     let context = lab.project(&dockerfile, &[]);
     let mut builder = lab.start(&["build", "--progress=plain", context.to_str().expect("UTF-8")]);
     builder.wait_for("started");
@@ -112,7 +121,10 @@ fn a_builder_that_waits_for_another_can_be_stopped_or_takes_over() {
     let marker = marker(3);
     // The step blocks until a file is there that only a later step of this test makes… by a change of nothing: the
     // first builder is killed, and the second runs the same step with a shorter wait.
-    let context = lab.project(&format!("FROM busybox\nRUN echo started; [ -e /proc/sys/kernel ] && sleep 3; echo {marker} >/f\n"), &[]);
+    let context = lab.project(
+        &format!("FROM busybox\nRUN echo started; [ -e /proc/sys/kernel ] && sleep 3; echo {marker} >/f\n"),
+        &[],
+    );
     let args = ["build", "--progress=plain", "-t", "app", context.to_str().expect("UTF-8")];
     let mut first = lab.start(&args);
     first.wait_for("started");

@@ -11,6 +11,7 @@ use builder_cache::{Snapshot, Store};
 
 use super::copied_up::CopiedUp;
 use super::overlay::Syntax;
+use super::temporary::Temporary;
 use super::{Error, Result, RootMount, overlay, vfs};
 
 /// The ways to build a root file system.
@@ -168,7 +169,7 @@ impl Driver {
     fn copy(&self, lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<RootMount> {
         let copy = match upper {
             Some((upper, work)) => vfs::WorkingCopy::beside(lower, upper, work)?,
-            None => vfs::WorkingCopy::temporary(lower, &self.directory("tmp")?)?,
+            None => vfs::WorkingCopy::temporary(lower, Temporary::below(&self.shared.root)?)?,
         };
         let fd = overlay::bind(copy.tree(), upper.is_none())?;
         Ok(RootMount { fd, writable: upper.is_some(), copy: Some(copy), copied_up: None })
@@ -218,18 +219,20 @@ impl Driver {
 
 /// Written aside and renamed, so that two builders that start at once don't see half of it.
 fn make_mountpoints(root: &Path, path: &Path) -> Result<()> {
+    let holder = Temporary::below(root)?;
+    let aside = holder.path().join("new");
     let build = || -> std::io::Result<()> {
-        let aside = tempfile::Builder::new().prefix(".mountpoints-").tempdir_in(root)?;
-        fs::set_permissions(aside.path(), fs::Permissions::from_mode(0o755))?;
+        fs::create_dir(&aside)?;
+        fs::set_permissions(&aside, fs::Permissions::from_mode(0o755))?;
         for directory in ["dev", "etc", "proc", "sys"] {
-            fs::create_dir(aside.path().join(directory))?;
-            fs::set_permissions(aside.path().join(directory), fs::Permissions::from_mode(0o755))?;
+            fs::create_dir(aside.join(directory))?;
+            fs::set_permissions(aside.join(directory), fs::Permissions::from_mode(0o755))?;
         }
         for file in ["etc/hosts", "etc/resolv.conf", "etc/hostname"] {
-            fs::write(aside.path().join(file), "")?;
-            fs::set_permissions(aside.path().join(file), fs::Permissions::from_mode(0o644))?;
+            fs::write(aside.join(file), "")?;
+            fs::set_permissions(aside.join(file), fs::Permissions::from_mode(0o644))?;
         }
-        match fs::rename(aside.path(), path) {
+        match fs::rename(&aside, path) {
             Err(_) if path.join("etc/hostname").is_file() => Ok(()),
             other => other,
         }
@@ -242,8 +245,7 @@ fn make_mountpoints(root: &Path, path: &Path) -> Result<()> {
 fn overlay_works(root: &Path) -> std::result::Result<Syntax, String> {
     let attempt = |syntax| -> std::result::Result<Syntax, String> {
         let make = |source: std::io::Error| format!("can't make directories below {}: {source}", root.display());
-        fs::create_dir_all(root).map_err(make)?;
-        let directory = tempfile::Builder::new().prefix(".probe-").tempdir_in(root).map_err(make)?;
+        let directory = Temporary::below(root).map_err(|error| error.to_string())?;
         let path = |name: &str| directory.path().join(name);
         for name in ["lower", "lowest", "upper", "work"] {
             fs::create_dir(path(name)).map_err(make)?;

@@ -12,6 +12,7 @@ mod copied_up;
 mod driver;
 pub mod in_root;
 mod overlay;
+mod temporary;
 mod vfs;
 
 use std::io;

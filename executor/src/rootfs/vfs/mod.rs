@@ -15,6 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::temporary::Temporary;
 use super::{Error, Result};
 pub(super) use apply::is_opaque;
 pub(super) use copy::xattrs;
@@ -25,7 +26,7 @@ pub(super) struct WorkingCopy {
     tree: PathBuf,
     lower: Vec<PathBuf>,
     changes: Option<(PathBuf, difference::Manifest)>,
-    _temporary: Option<tempfile::TempDir>,
+    _temporary: Option<Temporary>,
 }
 
 impl WorkingCopy {
@@ -36,12 +37,8 @@ impl WorkingCopy {
         Ok(Self { tree, lower: lower.to_vec(), changes: Some((upper.to_owned(), manifest)), _temporary: None })
     }
 
-    /// A copy to read from, below `parent`, removed with this value.
-    pub(super) fn temporary(lower: &[PathBuf], parent: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("vfs-")
-            .tempdir_in(parent)
-            .map_err(failed("make a directory below", parent))?;
+    /// A copy to read from, in `directory`, which is removed with this value.
+    pub(super) fn temporary(lower: &[PathBuf], directory: Temporary) -> Result<Self> {
         let tree = materialise(lower, directory.path())?;
         Ok(Self { tree, lower: lower.to_vec(), changes: None, _temporary: Some(directory) })
     }
