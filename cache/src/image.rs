@@ -167,6 +167,21 @@ impl Store {
         }
     }
 
+    /// Removes an image unless it has a name, which somebody may have given it meanwhile. Tells whether it is gone.
+    pub fn remove_nameless_image(&self, id: &BlobDigest) -> Result<bool> {
+        let gone = self.write(Commit::Lazy, |db| {
+            let named =
+                db.query_row("SELECT EXISTS (SELECT 1 FROM names WHERE image = ?)", [id.as_bytes()], |row| {
+                    row.get::<_, bool>(0)
+                })?;
+            Ok(!named && db.execute("DELETE FROM images WHERE id = ?", [id.as_bytes()])? > 0)
+        })?;
+        if gone {
+            self.write_index()?;
+        }
+        Ok(gone)
+    }
+
     /// All images, newest first.
     pub fn images(&self) -> Result<Vec<Image>> {
         self.select_images("TRUE ORDER BY created_ms DESC, seq DESC", &[])

@@ -148,12 +148,10 @@ impl CacheGraph {
     fn details(&self, at: usize) -> String {
         let (record, size) = (&self.records[at], self.sizes[at]);
         let state = if record.output.is_some() { "cached" } else { "pruned" };
-        let files = record
-            .components
-            .iter()
-            .filter(|component| matches!(component.part, Part::Files(_)))
-            .map(|component| format!(" · files {}", component.value))
-            .collect::<String>();
+        let mut files = String::new();
+        for component in record.components.iter().filter(|component| matches!(component.part, Part::Files(_))) {
+            let _ = write!(files, " · files {}", component.value);
+        }
         format!(
             "{state} {} · {} · {:.2}s · last used {}{files}",
             record.recipe.short(),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use builder_executor::container::Container;
@@ -11,9 +12,14 @@ use builder_executor::op::OpError;
 use builder_executor::sandbox::Stdio;
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::error::{CliError, CliResult};
 use crate::output;
+
+/// How long a container may go on when the terminal was closed.
+const HANGUP_GRACE: Duration = Duration::from_secs(10);
 
 /// What the container's standard streams are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +69,7 @@ pub(crate) fn random_name() -> String {
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
         bytes = std::process::id().to_be_bytes().repeat(2)[..6].try_into().unwrap_or(bytes);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:012x}", u64::from_be_bytes([0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]))
 }
 
 /// Waits for the container, passes on what comes meanwhile, and returns its exit code.
@@ -85,18 +91,28 @@ pub(crate) async fn attend(mut container: Container, streams: Streams) -> CliRes
         }
     }
     let mut interrupts = 0;
+    let mut deadline = None;
     let exit = loop {
         let received = tokio::select! {
             exit = container.wait() => break exit,
             received = signals.next() => received,
+            () = gone(&mut shown) => Received::TerminalGone,
+            () = passed(deadline) => Received::TooLate,
         };
         match received {
+            Received::TerminalGone | Received::TooLate => {
+                deadline = None;
+                container.process().kill();
+            }
             Received::Resized => {
                 if let (Some(console), Some(size)) = (&console, size_of_ours()) {
                     let _ = tcsetwinsize(console, size);
                 }
             }
             Received::Forward(number) => {
+                if number == libc::SIGHUP {
+                    deadline = Some(Instant::now() + HANGUP_GRACE);
+                }
                 interrupts += u32::from(number == libc::SIGINT || number == libc::SIGTERM);
                 if interrupts >= 3 {
                     output::notice("got three signals to stop: killing the container");
@@ -109,7 +125,8 @@ pub(crate) async fn attend(mut container: Container, streams: Streams) -> CliRes
     };
     drop(console);
     if let Some(shown) = shown {
-        let _ = tokio::task::spawn_blocking(move || shown.join()).await;
+        // What the container wrote last is shown before this ends.
+        let _ = shown.ended.await;
     }
     drop(raw);
     ended(exit)
@@ -134,10 +151,33 @@ fn ended(exit: Result<builder_executor::sandbox::Exit, OpError>) -> CliResult<u8
     }
 }
 
+/// Waits until nobody can see the container's terminal any more; for ever when there is none.
+async fn gone(shown: &mut Option<Shown>) {
+    match shown {
+        Some(shown) if !shown.told => {
+            let lost = (&mut shown.lost).await.is_ok();
+            shown.told = true;
+            if !lost {
+                std::future::pending::<()>().await;
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What this process was told.
 enum Received {
     Forward(i32),
     Resized,
+    TerminalGone,
+    TooLate,
 }
 
 struct Signals {
@@ -211,8 +251,18 @@ fn forward_input(master: OwnedFd) {
     });
 }
 
-/// What the container writes to this terminal. A terminal that nobody has open any more reads as an error.
-fn show_output(master: OwnedFd) -> thread::JoinHandle<()> {
+/// The thread that shows what the container writes.
+struct Shown {
+    /// Its end.
+    ended: oneshot::Receiver<()>,
+    /// This terminal is gone.
+    lost: oneshot::Receiver<()>,
+    told: bool,
+}
+
+/// Shows what the container writes on this terminal. A terminal that nobody has open any more reads as an error.
+fn show_output(master: OwnedFd) -> Shown {
+    let ((end, ended), (lose, lost)) = (oneshot::channel(), oneshot::channel());
     thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -223,10 +273,13 @@ fn show_output(master: OwnedFd) -> thread::JoinHandle<()> {
                 Ok(length) => {
                     let mut stdout = std::io::stdout().lock();
                     if stdout.write_all(&buffer[..length]).and_then(|()| stdout.flush()).is_err() {
+                        let _ = lose.send(());
                         break;
                     }
                 }
             }
         }
-    })
+        let _ = end.send(());
+    });
+    Shown { ended, lost, told: false }
 }

@@ -43,6 +43,14 @@ impl CliError {
         Self::Failed { error: error.into(), hint: Some(hint.into()) }
     }
 
+    /// The same failure with what was being done in front of it.
+    pub(crate) fn context(self, doing: &str) -> Self {
+        match self {
+            Self::Failed { error, hint } => Self::Failed { error: error.context(doing.to_owned()), hint },
+            other => other,
+        }
+    }
+
     /// A failure in words.
     pub(crate) fn message(message: impl fmt::Display) -> Self {
         Self::Failed { error: anyhow::anyhow!("{message}"), hint: None }

@@ -11,6 +11,7 @@ mod progress;
 mod signals;
 mod store;
 mod sync;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -1,29 +1,33 @@
 //! Ctrl-C and its relatives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CliResult;
 
-/// The first Ctrl-C (or SIGTERM, or a closed terminal) ends the build in order; the second ends the process at once.
-/// Nothing is lost then either: sandboxes and mounts go with the process.
-pub(crate) fn cancel_on_interrupt(cancel: CancellationToken) -> CliResult<JoinHandle<()>> {
+/// The first Ctrl-C (or SIGTERM, or a closed terminal) ends the build in order; the second one, or one that comes when
+/// the steps are over and `solved` is set, ends the process at once. Nothing is lost then either: sandboxes and mounts
+/// go with the process, and files of the user are whole or not there.
+pub(crate) fn cancel_on_interrupt(cancel: CancellationToken, solved: Arc<AtomicBool>) -> CliResult<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
             }
-            if cancel.is_cancelled() {
+            if cancel.is_cancelled() || solved.load(Ordering::Relaxed) {
                 std::process::exit(130);
             }
             cancel.cancel();
         }
-    }))
+    });
+    Ok(())
 }

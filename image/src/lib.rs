@@ -7,7 +7,7 @@
 //!  archive ──layer::unpack──▶ root that is in use (ADD)        root ──export──▶ directory, tar
 //! ```
 //!
-//! * [`reference`]: names of images, as Docker reads them.
+//! * [`mod@reference`]: names of images, as Docker reads them.
 //! * [`tar`]: the format; [`layer`]: tars ⇄ directories; [`compress`]: tars ⇄ blobs.
 //! * [`assemble`](mod@assemble): layers and a config → an image of the store; [`assemble::import`]: a root file system → one.
 //! * [`archive`]: images ⇄ docker-archives and OCI layouts; [`export`]: the files of an image alone.

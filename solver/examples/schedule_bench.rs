@@ -33,6 +33,10 @@ impl Worker for Nothing {
         Ok(task.inputs.iter().map(|input| input.output).sum::<u64>() + 1)
     }
 
+    fn rebase(&self, _: &Vertex, _: &[u64], found: &u64) -> u64 {
+        *found
+    }
+
     async fn lock(&self, _: &CacheKey) -> Result<(), Infallible> {
         Ok(())
     }

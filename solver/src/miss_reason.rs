@@ -116,7 +116,7 @@ impl fmt::Display for PartChange {
         }
         if let (Part::Input(_), Some(old), Some(new)) = (&self.part, &self.old, &self.new) {
             return if old == new {
-                write!(f, "`{new}` gave another result")
+                write!(f, "it follows `{new}`, which changed")
             } else {
                 write!(f, "it follows `{new}` and not `{old}`")
             };

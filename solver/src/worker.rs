@@ -42,6 +42,11 @@ pub trait Worker: Send + Sync + 'static {
     /// mount, no half snapshot.
     fn execute(&self, task: Task<Self::Output>) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
+    /// What `vertex` results in on `inputs`, when `found` is what it resulted in on other inputs of the same content.
+    /// What the vertex added is taken from `found`, what was there before from `inputs`: equal content can be made of
+    /// other layers.
+    fn rebase(&self, vertex: &Vertex, inputs: &[Self::Output], found: &Self::Output) -> Self::Output;
+
     /// Waits until no other builder on this machine works on `key`.
     fn lock(&self, key: &CacheKey) -> impl Future<Output = Result<Self::Guard, Self::Error>> + Send;
 }

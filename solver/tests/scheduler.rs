@@ -96,6 +96,7 @@ async fn the_same_bytes_from_another_run_cut_off_what_follows() {
     let built = machine.build(&steps.graph, new_last).await;
     assert_eq!(built.result.as_deref().unwrap(), "(same)tail");
     assert_eq!(machine.worker.count("concat tail"), 1, "found by content");
+    assert_eq!(machine.worker.rebased.load(Ordering::SeqCst), 1, "on the inputs of this build");
     assert!(built.ends().contains(&(new_last, "cached")));
 
     // The equivalence is remembered: the next build finds it by recipe, without a look at any result.

@@ -1,13 +1,12 @@
 //! From the solved snapshot to the outputs.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context;
 use builder_cache::{BlobDigest, DiffId, NewImage, Snapshot, Store};
-use builder_executor::rootfs::{Driver, Purpose};
+use builder_executor::rootfs::{Driver, Purpose, RootMount};
 use builder_frontend::plan::{LayerFacts, Plan};
 use builder_image::Reference;
 use builder_image::archive::{Format, SaveImage, SaveOptions, save, save_layout};
@@ -17,12 +16,13 @@ use builder_solver::CacheKey;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::metadata::{write_metadata, write_whole};
+use super::metadata::write_metadata;
 use crate::commands::build::BuildArgs;
 use crate::commands::images::timestamp;
 use crate::error::{CliError, CliResult};
 use crate::outputs::{ArchiveKind, Dest, OutputSpec};
 use crate::progress::{Progress, Step};
+use crate::whole_file;
 
 /// Sends a result where it should go.
 pub(crate) struct Exporter<'a> {
@@ -76,11 +76,11 @@ impl Exporter<'_> {
         let written: CliResult<()> =
             outputs.iter().try_for_each(|output| self.output(output, snapshot, image.as_ref(), &mut facts));
         if let Some(image) = image.as_ref().filter(|image| image.passing) {
-            self.store.remove_image(&image.id)?;
+            self.store.remove_nameless_image(&image.id)?;
         }
         written?;
         if let (Some(file), Some(image)) = (&self.args.iidfile, &image) {
-            write_whole(file, image.id.to_string().as_bytes())?;
+            whole_file::write_bytes(file, image.id.to_string().as_bytes())?;
         }
         if let Some(file) = &self.args.metadata_file {
             write_metadata(file, &Value::Object(facts))?;
@@ -97,10 +97,10 @@ impl Exporter<'_> {
         into_store: bool,
         step: &Step,
     ) -> CliResult<Assembled> {
-        let mut names = self.names(&self.args.tags)?;
+        let mut names = full_names(&self.args.tags)?;
         for output in outputs {
             if let OutputSpec::Image { names: more } = output {
-                names.extend(self.names(more)?);
+                names.extend(full_names(more)?);
             }
         }
         names.dedup();
@@ -151,17 +151,6 @@ impl Exporter<'_> {
         Ok((facts, diff_id, meta.size))
     }
 
-    fn names(&self, names: &[String]) -> CliResult<Vec<String>> {
-        names
-            .iter()
-            .map(|name| {
-                let reference: Reference =
-                    name.parse().map_err(|error| CliError::Usage(format!("invalid tag `{name}`: {error}")))?;
-                Ok(reference.to_string())
-            })
-            .collect()
-    }
-
     fn output(
         &self,
         output: &OutputSpec,
@@ -180,7 +169,7 @@ impl Exporter<'_> {
                     ArchiveKind::Docker => "exporting to docker image format",
                 };
                 let mut all = image.names.clone();
-                all.extend(self.names(names)?);
+                all.extend(full_names(names)?);
                 let archive = Archive { kind: *kind, dest, tar: *tar, names: all, compression: (*compression).into() };
                 let digest = self.step(name, || self.archive(&archive, image))?;
                 facts.insert("containerimage.digest".into(), json!(digest));
@@ -205,20 +194,23 @@ impl Exporter<'_> {
 }
 
 impl Exporter<'_> {
-    fn root(&self, snapshot: &Snapshot) -> CliResult<OwnedFd> {
-        let root = self.driver.mount(self.store, snapshot, None, Purpose::Files)?;
-        Ok(root.as_fd().try_clone_to_owned()?)
+    /// The files of the result, and a descriptor of their root; they are there as long as the mount is.
+    fn root(&self, snapshot: &Snapshot) -> CliResult<(RootMount, OwnedFd)> {
+        let mount = self.driver.mount(self.store, snapshot, None, Purpose::Files)?;
+        let root = mount.as_fd().try_clone_to_owned()?;
+        Ok((mount, root))
     }
 
     fn local(&self, snapshot: &Snapshot, dest: &Path) -> CliResult<()> {
-        builder_image::export::directory(&self.root(snapshot)?, dest, self.plan.source_date_epoch)
+        let (_mount, root) = self.root(snapshot)?;
+        builder_image::export::directory(&root, dest, self.plan.source_date_epoch)
             .with_context(|| format!("the result can't be written to {}", dest.display()))?;
         Ok(())
     }
 
     /// The files as a tarball, nothing of it in memory or in a temporary file.
     fn tar(&self, snapshot: &Snapshot, dest: &Dest) -> CliResult<()> {
-        let root = self.root(snapshot)?;
+        let (_mount, root) = self.root(snapshot)?;
         let options = WriteOptions { clamp: self.plan.source_date_epoch };
         write_to(dest, |out| {
             builder_image::export::tar(&root, &options, out)?;
@@ -253,6 +245,18 @@ impl Exporter<'_> {
     }
 }
 
+/// The full forms of names on the command line.
+fn full_names(names: &[String]) -> CliResult<Vec<String>> {
+    names
+        .iter()
+        .map(|name| {
+            let reference: Reference =
+                name.parse().map_err(|error| CliError::Usage(format!("invalid tag `{name}`: {error}")))?;
+            Ok(reference.to_string())
+        })
+        .collect()
+}
+
 /// An archive to write.
 struct Archive<'a> {
     kind: ArchiveKind,
@@ -262,7 +266,7 @@ struct Archive<'a> {
     compression: Compression,
 }
 
-/// Opens the destination; a file that could not be written to its end is removed.
+/// Opens the destination.
 fn write_to(dest: &Dest, work: impl FnOnce(&mut dyn Write) -> CliResult<()>) -> CliResult<()> {
     match dest {
         Dest::Stdout => {
@@ -270,15 +274,6 @@ fn write_to(dest: &Dest, work: impl FnOnce(&mut dyn Write) -> CliResult<()>) -> 
             work(&mut out)?;
             Ok(out.flush().context("standard output can't be written")?)
         }
-        Dest::Path(path) => {
-            let file = File::create(path).with_context(|| format!("{} can't be written", path.display()))?;
-            let mut out = BufWriter::with_capacity(1 << 20, file);
-            let written = work(&mut out)
-                .and_then(|()| Ok(out.flush().with_context(|| format!("{} can't be written", path.display()))?));
-            if written.is_err() && path.is_file() {
-                let _ = std::fs::remove_file(path);
-            }
-            written
-        }
+        Dest::Path(path) => whole_file::write(path, work),
     }
 }

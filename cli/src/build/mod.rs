@@ -12,6 +12,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -109,12 +110,7 @@ fn build(
     }
     let sandbox = Sandbox::new();
     let contexts = contexts(&plan, source, store)?;
-    let network = match args.network.as_str() {
-        "none" => NetworkMode::None,
-        "host" => NetworkMode::Host,
-        _ => NetworkMode::Default,
-    };
-    let worker = BuildWorker::new(store.clone(), driver.clone(), sandbox, WorkerOptions { contexts, network })?;
+    let worker = BuildWorker::new(store.clone(), driver.clone(), sandbox, WorkerOptions { contexts })?;
 
     let runtime = runtime()?;
     let solution = match runtime.block_on(solve(args, &plan, graph, worker, store, progress)) {
@@ -149,6 +145,7 @@ pub(crate) fn driver(global: &Global, store: &Store) -> CliResult<Driver> {
 
 fn plan(args: &BuildArgs, source: &BuildSource, store: &Store, progress: &Progress) -> CliResult<Plan> {
     let step = progress.step(&format!("[internal] load build definition from {}", source.name));
+    step.part("transferring dockerfile:").count("bytes", source.text.len() as u64, None);
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shown = |step: progress::Step, diagnostic: &builder_frontend::diagnostic::Diagnostic| {
         step.failed(diagnostic.message.clone());
@@ -163,15 +160,12 @@ fn plan(args: &BuildArgs, source: &BuildSource, store: &Store, progress: &Progre
     let plan = match builder_frontend::plan::plan(&file, &source.text, &options, &images::StoreImages(store)) {
         Ok(plan) => plan,
         Err(error) => {
-            return Err(match error.diagnostic() {
-                Some(diagnostic) => shown(step, &diagnostic),
-                None => {
-                    step.failed(error.to_string());
-                    let hint = error.help.clone();
-                    let error = anyhow::anyhow!("{}: {error}", source.name);
-                    CliError::Failed { error, hint }
-                }
-            });
+            if let Some(diagnostic) = error.diagnostic() {
+                return Err(shown(step, &diagnostic));
+            }
+            step.failed(error.to_string());
+            let hint = error.help.clone();
+            return Err(CliError::Failed { error: anyhow::anyhow!("{}: {error}", source.name), hint });
         }
     };
     for warning in &file.warnings {
@@ -186,6 +180,11 @@ fn plan(args: &BuildArgs, source: &BuildSource, store: &Store, progress: &Progre
         progress.warn(progress::Warning { message: message.clone(), ..progress::Warning::default() });
     }
     step.done();
+    if let Some((name, bytes)) = &source.ignore {
+        let step = progress.step(&format!("[internal] load {name}"));
+        step.part("transferring context:").count("bytes", bytes.len() as u64, None);
+        step.done();
+    }
     Ok(plan)
 }
 
@@ -216,7 +215,7 @@ fn build_options(args: &BuildArgs, source: &BuildSource) -> CliResult<BuildOptio
     });
     Ok(BuildOptions {
         target: args.target.clone(),
-        build_args: args.build_args.iter().map(pair).collect(),
+        build_args: args.arguments.iter().map(pair).collect(),
         client_env: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
@@ -225,7 +224,11 @@ fn build_options(args: &BuildArgs, source: &BuildSource) -> CliResult<BuildOptio
         labels: labels.collect::<CliResult<_>>()?,
         platform,
         build_platform: host,
-        network: NetworkMode::Default,
+        network: match args.network.as_str() {
+            "none" => NetworkMode::None,
+            "host" => NetworkMode::Host,
+            _ => NetworkMode::Default,
+        },
         project: format!("{}\0{}", source.context.display(), source.name),
     })
 }
@@ -256,7 +259,8 @@ async fn solve(
     let needed = graph.reachable(&[plan.target]);
     let attached = progress.attach(&graph, &needed, received).context("the progress display can't be started")?;
     let cancel = CancellationToken::new();
-    let interrupts = signals::cancel_on_interrupt(cancel.clone())?;
+    let over = Arc::new(AtomicBool::new(false));
+    signals::cancel_on_interrupt(cancel.clone(), Arc::clone(&over))?;
     let interrupted = cancel.clone();
     let solver = Solver::new(Arc::new(worker), Arc::new(store.clone()));
     let options = SolveOptions { jobs: args.jobs.map(|jobs| jobs as usize), cancel, events };
@@ -264,7 +268,7 @@ async fn solve(
         solved = solver.solve(Arc::clone(&graph), plan.target, options) => solved,
         () = overdue(interrupted) => return Err(CliError::Interrupted),
     };
-    interrupts.abort();
+    over.store(true, Ordering::Relaxed);
     // Every sender is gone with the solve, so this ends.
     tokio::task::block_in_place(|| attached.join());
     match solved {

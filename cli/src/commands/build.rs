@@ -26,7 +26,7 @@ pub(crate) struct BuildArgs {
     pub(crate) target: Option<String>,
     /// Set a build argument; without =VALUE it comes from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
-    pub(crate) build_args: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// Give the image a label
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,
@@ -69,6 +69,6 @@ pub(crate) struct BuildArgs {
     pub(crate) quiet: bool,
 }
 
-pub(crate) fn run(global: &Global, args: BuildArgs) -> CliResult<u8> {
-    build::run(global, &args)
+pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
+    build::run(global, args)
 }

@@ -7,7 +7,7 @@ use crate::{output, store};
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// Instructions in full
+    /// Instructions and ids in full
     #[arg(long)]
     no_trunc: bool,
     /// One JSON object a line
@@ -47,7 +47,11 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
     let mut text = String::new();
     let mut table = vec![["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_owned).to_vec()];
     for (position, (created, created_by, size, comment)) in rows.iter().enumerate() {
-        let id = if position == 0 { found.image.id.short() } else { "<missing>".to_owned() };
+        let id = match position {
+            0 if args.no_trunc => found.image.id.to_string(),
+            0 => found.image.id.short(),
+            _ => "<missing>".to_owned(),
+        };
         let since =
             created.map_or_else(|| "N/A".to_owned(), |created| output::ago(now.as_second() - created.as_second()));
         let line: String = created_by.replace(['\n', '\t'], " ");

@@ -97,8 +97,8 @@ impl Cli {
     pub(crate) fn run(self) -> CliResult<u8> {
         let global = &self.global;
         match self.command {
-            Command::Build(args) => build::run(global, *args),
-            Command::Run(args) => run::run(global, args),
+            Command::Build(args) => build::run(global, &args),
+            Command::Run(args) => run::run(global, &args),
             Command::Images(args) => images::run(global, &args),
             Command::Image(command) => image::run(global, command),
             Command::Inspect(args) => inspect::run(global, &args),

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use builder_cache::PruneImagesOptions;
@@ -36,9 +37,9 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> CliResult<u8> {
         .map_err(CliError::from)?;
     let mut text = String::new();
     for id in &pruned.images {
-        text.push_str(&format!("{}: {id}\n", if args.dry_run { "Would delete" } else { "Deleted" }));
+        let _ = writeln!(text, "{}: {id}", if args.dry_run { "Would delete" } else { "Deleted" });
     }
-    text.push_str(&format!("Total reclaimed space: {}\n", output::size(pruned.freed)));
+    let _ = writeln!(text, "Total reclaimed space: {}", output::size(pruned.freed));
     output::result(&text)?;
     Ok(0)
 }

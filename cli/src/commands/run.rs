@@ -14,6 +14,7 @@ use crate::store;
 
 /// Runs a command in a new container. The container and what it writes are gone when the command ends.
 #[derive(Debug, Args)]
+#[command(override_usage = "builder run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...")]
 pub(crate) struct RunArgs {
     /// Remove the container when it ends; accepted for scripts, since every container is removed in this version
     #[arg(long)]
@@ -45,18 +46,27 @@ pub(crate) struct RunArgs {
     /// The container's host name
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// The image: name, id, or the beginning of an id
-    image: String,
-    /// What to run instead of the image's command
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// The image (name, id, or the beginning of an id), and what to run instead of its command. What follows the image
+    /// is the command's, options too
+    #[arg(trailing_var_arg = true, required = true, value_name = "IMAGE [COMMAND]")]
+    image_and_command: Vec<String>,
 }
 
-pub(crate) fn run(global: &Global, args: RunArgs) -> CliResult<u8> {
+impl RunArgs {
+    fn image(&self) -> &str {
+        self.image_and_command.first().map_or("", String::as_str)
+    }
+
+    fn command(&self) -> &[String] {
+        self.image_and_command.get(1..).unwrap_or_default()
+    }
+}
+
+pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
     check_privilege()?;
     let store = store::open(global)?;
     let lease = store.lease()?;
-    let found = store::find(&store, &args.image)?;
+    let found = store::find(&store, args.image())?;
     let config = store::config(&store, &found.image.id)?;
     if args.tty && !std::io::stdin().is_terminal() && args.interactive {
         return Err(CliError::with_hint(
@@ -64,7 +74,7 @@ pub(crate) fn run(global: &Global, args: RunArgs) -> CliResult<u8> {
             "leave -t out when input comes from a file or a pipe",
         ));
     }
-    let options = options(&args, &config)?;
+    let options = options(args, &config)?;
     let driver = driver(global, &store)?;
     let streams = match (args.interactive, args.tty) {
         (true, true) => Streams::Terminal { input: true },
@@ -91,11 +101,11 @@ fn options(args: &RunArgs, config: &ImageConfig) -> CliResult<ContainerOptions> 
         }
         None => (image.entrypoint.clone(), image.cmd.clone()),
     };
-    let command = if args.command.is_empty() { default_command } else { args.command.clone() };
+    let command = if args.command().is_empty() { default_command } else { args.command().to_vec() };
     let all: Vec<String> = entrypoint.into_iter().chain(command).collect();
     if all.is_empty() {
         return Err(CliError::with_hint(
-            anyhow::anyhow!("the image {} has no command", args.image),
+            anyhow::anyhow!("the image {} has no command", args.image()),
             "say what to run: builder run IMAGE COMMAND",
         ));
     }

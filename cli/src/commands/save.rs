@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::Global;
 use crate::error::{CliError, CliResult};
 use crate::outputs::Compression;
-use crate::store;
+use crate::{store, whole_file};
 
 #[derive(Debug, Args)]
 pub(crate) struct SaveArgs {
@@ -63,20 +62,10 @@ pub(crate) fn run(global: &Global, args: &SaveArgs) -> CliResult<u8> {
             save(&store, &images, &options, &mut out)?;
             out.flush().context("standard output can't be written")?;
         }
-        Some(path) => {
-            let context = || format!("{} can't be written", path.display());
-            let mut out = BufWriter::with_capacity(1 << 20, File::create(path).with_context(context)?);
-            let written = save(&store, &images, &options, &mut out)
-                .map_err(CliError::from)
-                .and_then(|_| Ok(out.flush().with_context(context)?));
-            if let Err(error) = written {
-                // Half an archive is worse than none; a device is not ours to remove.
-                if path.is_file() {
-                    let _ = std::fs::remove_file(path);
-                }
-                return Err(error);
-            }
-        }
+        Some(path) => whole_file::write(path, |out| {
+            save(&store, &images, &options, out)?;
+            Ok(())
+        })?,
     }
     Ok(0)
 }

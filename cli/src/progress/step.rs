@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use builder_solver::LogStream;
-
 use super::Progress;
 use super::board::{Change, TaskId};
 
@@ -42,19 +40,9 @@ impl Step {
         drop(part);
     }
 
-    /// Shows output.
-    pub(crate) fn write(&self, stream: LogStream, data: impl Into<Vec<u8>>) {
-        self.progress.change(self.task, &Change::Output { stream, data: data.into() });
-    }
-
     /// The step succeeded.
     pub(crate) fn done(self) {
         self.progress.change(self.task, &Change::Completed { took: None });
-    }
-
-    /// There was nothing to do.
-    pub(crate) fn cached(self) {
-        self.progress.change(self.task, &Change::Cached);
     }
 
     /// The step failed.

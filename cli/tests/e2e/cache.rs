@@ -314,6 +314,19 @@ fn equal_steps_of_one_build_run_once() {
 }
 
 #[test]
+fn an_equal_result_of_another_stage_is_used_on_the_stages_own_base() {
+    let lab = Lab::new();
+    for round in 0..4 {
+        // The same file on the same files, but over one more (empty) layer.
+        let dockerfile =
+            format!("FROM busybox AS a\nRUN echo {round}\nCOPY f /f\nFROM busybox\nCOPY --from=a /f /f\nRUN cat /f\n");
+        lab.build_files(&dockerfile, &[("f", "content\n")]);
+        let image = lab.inspect("app");
+        assert_eq!(image["Layers"].as_array().map(Vec::len), Some(3), "busybox, the copy and the step: {image:#}");
+    }
+}
+
+#[test]
 fn two_builders_at_once_run_each_step_once() {
     let lab = Lab::new();
     let mut dockerfile = "FROM busybox AS base\nRUN echo base >/base; sleep 0.2\n".to_owned();
@@ -364,6 +377,43 @@ fn the_cache_outlives_the_image() {
     let ran = lab.build_with(&context, &["--explain"]);
     assert_eq!(ran.executed().len(), 6, "{}", ran.stderr);
     ran.assert_stderr("the result of the last run is gone from the store");
+}
+
+#[test]
+fn pruning_takes_nothing_away_from_a_build_that_runs() {
+    let lab = Lab::new();
+    let context = lab.project(
+        "FROM busybox AS a\nRUN echo a >/f\nFROM busybox\nCOPY --from=a /f /f\nRUN echo started; sleep 1; cat /f >/g\nCOPY f /h\n",
+        &[("f", "f\n")],
+    );
+    let mut builder = lab.start(&["build", "--progress=plain", "-t", "app", context.to_str().expect("UTF-8")]);
+    builder.wait_for("started");
+    for _ in 0..3 {
+        for args in [&["cache", "prune", "--all"][..], &["image", "prune"]] {
+            let ran = lab.run(args);
+            assert!(ran.code == 0 || ran.stderr.contains("in use by another builder"), "{args:?}\n{}", ran.stderr);
+        }
+        lab.ok(&["cache", "usage"]);
+        lab.ok(&["images"]);
+    }
+    let ran = builder.finish();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(lab.shell("cat /f /g /h"), "a\na\nf\n");
+    lab.build(&context);
+    assert_eq!(lab.shell("cat /f /g /h"), "a\na\nf\n");
+}
+
+#[test]
+fn a_build_can_wait_until_everything_is_durable() {
+    let lab = Lab::new();
+    let context = lab.project("FROM busybox\nRUN echo 1 >/f\n", &[]);
+    for durability in ["build", "none"] {
+        let mut command = lab.command(&["build", "--progress=plain", "-t", "app", context.to_str().expect("UTF-8")]);
+        let ran = Ran::of(command.env("BUILDER_DURABILITY", durability).output().expect("builder starts"));
+        assert_eq!(ran.code, 0, "{durability}: {}", ran.stderr);
+        assert_eq!(lab.shell("cat /f"), "1\n");
+    }
+    assert_executed(&lab.build(&context), &[]);
 }
 
 #[test]

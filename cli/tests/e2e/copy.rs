@@ -198,6 +198,11 @@ fn the_ignore_file_hides_files_from_the_build() {
     assert_eq!(lab.shell("cd /d && find . -type f"), "./b.log\n");
     lab.build_with(&context, &["-f", context.join("other").to_str().expect("UTF-8")]);
     assert_eq!(lab.shell("cd /d && find . -type f"), "./x/y/z\n");
+    // One that leads out of the context is not followed.
+    fs::write(lab.path().join("outside"), "a.txt\n").expect("ours");
+    let context = lab.project("FROM busybox\nCOPY . /d\n", &[("a.txt", ""), (".dockerignore", "->../outside")]);
+    let ran = lab.try_build(&context, &[]);
+    assert!(ran.code == 1 || lab.shell("ls /d").contains("a.txt"), "{}", ran.stderr);
     let ran = lab.build_fails("FROM busybox\nCOPY secret /\n", &[("secret", ""), (".dockerignore", "secret\n")]);
     ran.assert_stderr("\"/secret\": not found");
 }

@@ -90,6 +90,8 @@ impl Lab {
             }
         }
         command.env("BUILDER_ROOT", self.root());
+        // No process that makes the store durable in the background: it would outlive the test's directory.
+        command.env("BUILDER_DURABILITY", "none");
         command
     }
 

@@ -1,12 +1,17 @@
 //! What people see: the `builder` command, end to end, as root against the real kernel.
 
+mod archives;
 mod cache;
+mod config;
 mod copy;
+mod driver;
 mod errors;
 mod files;
+mod images;
 mod kit;
 mod language;
 mod progress;
 mod run;
 mod sandbox;
 mod stop;
+mod tree;

@@ -36,6 +36,7 @@ fn plain_output_has_the_grammar_that_scripts_know() {
             || rest == "CANCELED"
             || rest == "..."
             || first == "ERROR:"
+            || first == "transferring"
             || first == "exporting"
             || first == "writing"
             || first == "naming";
@@ -53,11 +54,11 @@ fn plain_output_has_the_grammar_that_scripts_know() {
     assert_eq!(
         steps,
         [
+            "[a 1/3] FROM docker.io/library/busybox:latest",
             "[a 2/3] RUN echo one; echo two >&2; printf 'no end'",
             "[a 3/3] COPY f /f",
             "[internal] load build context",
             "[internal] load build definition from Dockerfile",
-            "[stage-1 1/3] FROM docker.io/library/busybox:latest",
             "[stage-1 2/3] COPY --from=a /f /f",
             "[stage-1 3/3] RUN cat /f",
             "exporting to image",
@@ -171,6 +172,7 @@ fn a_terminal_gets_a_live_view_and_colours_only_when_it_wants_them() {
         command.args(["-qec", &format!("stty cols 100 rows 30; {builder} build {arguments} {path}"), "/dev/null"]);
         command
             .env("BUILDER_ROOT", lab.root())
+            .env("BUILDER_DURABILITY", "none")
             .env("TERM", "xterm")
             .env("NO_COLOR", no_colour)
             .stdin(std::process::Stdio::null());

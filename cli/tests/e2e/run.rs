@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -75,6 +76,11 @@ fn options_change_environment_directory_user_and_entrypoint() {
     let mut names: Vec<&str> = ran.stdout.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     names.sort_unstable();
     assert_eq!(names, ["CLIENT", "HOME", "HOSTNAME", "PATH"], "{}", ran.stdout);
+    assert_eq!(
+        lab.ok(&["run", "busybox", "echo", "-u", "--help", "--"]).stdout,
+        "-u --help --\n",
+        "it is the command's"
+    );
     let ran = lab.run(&["run", "-u", "nosuchuser", "busybox", "true"]);
     assert_eq!(ran.code, 1);
     ran.assert_stderr("nosuchuser");
@@ -115,8 +121,11 @@ fn directories_and_files_of_the_host_can_be_mounted() {
     assert_eq!(sh(&lab, &["-v", &format!("{path}:/v")], "cat /v/null 2>/dev/null || echo dead"), "dead\n");
     let victim = lab.context(&[]);
     lab.build_files(&format!("FROM busybox\nRUN ln -s {} /link\n", victim.display()), &[]);
-    lab.ok(&["run", "-v", &format!("{path}:/link/x"), "app", "true"]);
+    lab.run(&["run", "-v", &format!("{path}:/link/x"), "app", "true"]);
     assert_eq!(fs::read_dir(victim).expect("ours").count(), 0);
+    for volume in ["x", "relative", "name:/x", "/a:b", "/a:/b:what", "/a:/b:ro:more"] {
+        assert_eq!(lab.run(&["run", "-v", volume, "busybox", "true"]).code, 2, "-v {volume}");
+    }
 }
 
 #[test]
@@ -210,14 +219,15 @@ fn nothing_stays_of_a_container() {
     assert_eq!(fs::read_dir(lab.root().join("active")).expect("a store").count(), 0);
 }
 
-/// Runs a container on a terminal of 100 columns and 40 rows, types, and returns what is to be seen.
-fn on_a_terminal(lab: &Lab, args: &[&str], typed: &str) -> (i32, String) {
+/// Runs a container on a terminal of 100 columns and 40 rows. Each key is pressed when the text before it is to be seen.
+fn on_a_terminal(lab: &Lab, args: &[&str], keys: &[(&str, &str)]) -> (i32, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("pseudo terminals");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("ours");
     tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).expect("ours");
     let name = ptsname(&master, Vec::new()).expect("ours");
     let open = || -> OwnedFd {
-        fs::File::options().read(true).write(true).open(name.to_str().expect("UTF-8")).expect("ours").into()
+        let terminal = fs::File::options().read(true).write(true).open(name.to_str().expect("UTF-8"));
+        terminal.expect("ours").into()
     };
     let mut command = lab.command(args);
     command.stdin(open()).stdout(open()).stderr(open());
@@ -225,46 +235,47 @@ fn on_a_terminal(lab: &Lab, args: &[&str], typed: &str) -> (i32, String) {
     // Or the terminal would never end.
     drop(command);
     let mut master = fs::File::from(master);
-    master.write_all(typed.as_bytes()).expect("ours");
-    let mut seen = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(length) = master.read(&mut buffer) {
-        if length == 0 {
-            break;
+    let (mut seen, mut buffer, mut keys) = (String::new(), [0; 4096], keys.iter());
+    let mut next = keys.next();
+    loop {
+        while let Some((prompt, key)) = next.filter(|(prompt, _)| seen.contains(prompt)) {
+            assert!(!prompt.is_empty(), "a key that is pressed too early reaches nobody");
+            master.write_all(key.as_bytes()).expect("ours");
+            next = keys.next();
         }
-        seen.extend_from_slice(&buffer[..length]);
+        match readable(&master).then(|| master.read(&mut buffer)) {
+            Some(Ok(length)) if length > 0 => seen.push_str(&String::from_utf8_lossy(&buffer[..length])),
+            // Nobody has the other side open any more: an error.
+            Some(_) => break,
+            None => {
+                let _ = child.kill();
+                panic!("nothing happens any more: {seen:?}");
+            }
+        }
     }
-    let code = child.wait().expect("ours").code().unwrap_or(-1);
-    (code, String::from_utf8_lossy(&seen).into_owned())
+    (child.wait().expect("ours").code().unwrap_or(-1), seen)
+}
+
+/// Waits for output; `false` when there was none for too long.
+fn readable(master: &fs::File) -> bool {
+    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+    poll(&mut [PollFd::new(master, PollFlags::IN)], Some(&patience)).expect("a terminal can be polled") > 0
 }
 
 #[test]
 fn a_terminal_is_a_terminal() {
     let lab = Lab::new();
-    let (code, seen) = on_a_terminal(
-        &lab,
-        &[
-            "run",
-            "-it",
-            "busybox",
-            "sh",
-            "-c",
-            "tty; stty size; echo $TERM; read line; echo \"<$line>\"; [ -t 2 ]; exit 7",
-        ],
-        "typed\n",
-    );
+    let script = "tty; stty size; echo $TERM; read line; echo \"<$line>\"; [ -t 2 ]; exit 7";
+    let (code, seen) = on_a_terminal(&lab, &["run", "-it", "busybox", "sh", "-c", script], &[("xterm", "typed\n")]);
     assert_eq!(code, 7, "{seen}");
     for part in ["/dev/pts/0\r\n", "40 100\r\n", "xterm\r\n", "<typed>\r\n"] {
         assert!(seen.contains(part), "no {part:?} in {seen:?}");
     }
     // Ctrl-C is a key like any other: the container's terminal makes the signal.
-    let (code, seen) = on_a_terminal(
-        &lab,
-        &["run", "-it", "busybox", "sh", "-c", "trap 'echo caught; exit 3' INT; while :; do sleep 0.05; done"],
-        "\x03\x03\x03",
-    );
+    let script = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done";
+    let (code, seen) = on_a_terminal(&lab, &["run", "-it", "busybox", "sh", "-c", script], &[("ready", "\x03")]);
     assert_eq!(code, 3, "{seen}");
     assert!(seen.contains("caught"), "{seen}");
-    let (code, seen) = on_a_terminal(&lab, &["run", "-t", "busybox", "sh", "-c", "[ -t 1 ] && echo terminal"], "");
-    assert_eq!((code, seen.as_str()), (0, "terminal\r\n"));
+    let (code, seen) = on_a_terminal(&lab, &["run", "-t", "busybox", "sh", "-c", "[ -t 1 ] && echo terminal"], &[]);
+    assert_eq!((code, seen.as_str()), (0, "terminal\r\r\n"), "as in Docker, this side's terminal is left as it is");
 }

@@ -110,17 +110,19 @@ fn resolv_conf_and_hosts_are_provided_and_not_left_in_the_layer() {
         ("no /etc", "FROM scratch\nCOPY busybox /busybox\n", "busybox\n"),
         (
             "dangling links",
-            "FROM busybox AS b\nRUN rm -rf /etc && mkdir /etc && ln -s ../run/none /etc/resolv.conf && ln -s /no/where /etc/hosts\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY busybox /busybox\n",
+            "FROM busybox AS b\nRUN mkdir -p /x/etc && ln -s ../run/none /x/etc/resolv.conf && ln -s /no/where /x/etc/hosts\n\
+             FROM scratch\nCOPY --from=b /x /\nCOPY busybox /busybox\n",
             "busybox\netc/\netc/hosts -> /no/where\netc/resolv.conf -> ../run/none\n",
         ),
         (
             "a link to a file",
-            "FROM busybox AS b\nRUN rm -rf /etc && mkdir /etc /o && echo own >/o/r && ln -s /o/r /etc/resolv.conf\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY --from=b /o /o\nCOPY busybox /busybox\n",
+            "FROM busybox AS b\nRUN mkdir -p /x/etc /x/o && echo own >/x/o/r && ln -s /o/r /x/etc/resolv.conf\n\
+             FROM scratch\nCOPY --from=b /x /\nCOPY busybox /busybox\n",
             "busybox\netc/\netc/resolv.conf -> /o/r\no/\no/r own\n",
         ),
         (
             "own files",
-            "FROM busybox AS b\nRUN rm -rf /etc && mkdir /etc\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY own /etc/hosts\nCOPY own /etc/resolv.conf\nCOPY busybox /busybox\n",
+            "FROM scratch\nCOPY own /etc/hosts\nCOPY own /etc/resolv.conf\nCOPY busybox /busybox\n",
             "busybox\netc/\netc/hosts own\netc/resolv.conf own\n",
         ),
     ];

@@ -80,7 +80,7 @@ fn a_killed_builder_takes_its_steps_along_and_the_next_one_cleans_up() {
     let context = lab.project(&dockerfile, &[]);
     let mut builder = lab.start(&["build", "--progress=plain", context.to_str().expect("UTF-8")]);
     builder.wait_for("started");
-    assert!(!processes(&marker).is_empty());
+    eventually("both processes of the step are there", || processes(&marker).len() >= 2);
     builder.signal(Signal::KILL);
     let ran = builder.finish();
     assert_eq!(ran.code, -1, "{}", ran.stderr);

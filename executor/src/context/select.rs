@@ -69,7 +69,18 @@ impl FileSource {
     }
 
     /// Finds what `selection` picks. A source without wildcards must be there.
+    ///
+    /// The first answer stays: what is copied is what was hashed, even when names come and go meanwhile.
     pub fn select(&self, selection: &Selection) -> Result<Selected, SourceError> {
+        if let Some(known) = self.selected(selection) {
+            return Ok(known);
+        }
+        let selected = self.select_now(selection)?;
+        self.remember(selection, &selected);
+        Ok(selected)
+    }
+
+    fn select_now(&self, selection: &Selection) -> Result<Selected, SourceError> {
         let exclude = IgnoreMatcher::new(&selection.exclude)?;
         let mut items = Vec::new();
         for source in &selection.sources {

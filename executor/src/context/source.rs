@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use builder_solver::Selection;
 use rustix::fs::FileType;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -14,6 +15,7 @@ use super::error::SourceError;
 use super::index::{Index, Known};
 use super::root::{self, split};
 use super::scan::{Device, Pending, Scanner, is_stable};
+use super::select::Selected;
 use super::tree::{Branch, Directory, DirectoryId, Tree};
 use crate::pattern::{IgnoreMatcher, MatchState};
 
@@ -27,6 +29,8 @@ pub struct FileSource {
     verify: bool,
     index: Option<Mutex<Indexes>>,
     scanned: Mutex<Scanned>,
+    /// What selections picked.
+    selected: Mutex<HashMap<Selection, Selected>>,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,15 @@ impl FileSource {
     fn of_snapshot(root: impl AsFd, hash: bool) -> Result<Self, SourceError> {
         let root = rustix::io::fcntl_dupfd_cloexec(root, 0).map_err(|error| SourceError::read("open", b"", error))?;
         let ignore = IgnoreMatcher::default();
-        Ok(Self { root, ignore, hash, verify: false, index: None, scanned: Mutex::default() })
+        Ok(Self {
+            root,
+            ignore,
+            hash,
+            verify: false,
+            index: None,
+            scanned: Mutex::default(),
+            selected: Mutex::default(),
+        })
     }
 
     /// A directory that others may change, with an index file.
@@ -100,10 +112,18 @@ impl FileSource {
         let current = Arc::clone(&loaded);
         let indexes = Indexes { file: index, loaded, current, learned: false };
         let index = Some(Mutex::new(indexes));
-        Self { root, ignore, hash: true, verify: true, index, scanned: Mutex::default() }
+        Self { root, ignore, hash: true, verify: true, index, scanned: Mutex::default(), selected: Mutex::default() }
     }
 
     /// The directory.
+    pub(super) fn selected(&self, selection: &Selection) -> Option<Selected> {
+        lock(&self.selected).get(selection).cloned()
+    }
+
+    pub(super) fn remember(&self, selection: &Selection, selected: &Selected) {
+        lock(&self.selected).insert(selection.clone(), selected.clone());
+    }
+
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

@@ -109,8 +109,7 @@ fn prepare(inner: &Inner, exec: &Exec, base: &Snapshot) -> Result<Prepared, OpEr
     options.env = exec.proxy_env.iter().chain(&exec.env).map(|(name, value)| format!("{name}={value}")).collect();
     options.cwd = PathBuf::from(&exec.cwd);
     options.files.clone_from(&inner.files);
-    let mode = if exec.network == NetworkMode::Default { inner.options.network } else { exec.network };
-    options.network = match mode {
+    options.network = match exec.network {
         NetworkMode::None => Network::None,
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };

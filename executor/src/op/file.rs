@@ -62,11 +62,14 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
 /// Where the files of a copy come from.
 enum Opened<'a> {
     Local(&'a FileSource),
-    Snapshot {
-        source: FileSource,
-        /// The source reads from it.
-        _root: RootMount,
-    },
+    Snapshot(Box<MountedSource>),
+}
+
+/// A snapshot to copy from.
+struct MountedSource {
+    source: FileSource,
+    /// The source reads from it.
+    _root: RootMount,
 }
 
 impl<'a> Opened<'a> {
@@ -75,13 +78,14 @@ impl<'a> Opened<'a> {
             return Ok(Self::Local(inner.context(name)?.source()));
         }
         let root = inner.driver.mount(&inner.store, output, None, Purpose::Files)?;
-        Ok(Self::Snapshot { source: FileSource::snapshot_to_copy(&root)?, _root: root })
+        let source = FileSource::snapshot_to_copy(&root)?;
+        Ok(Self::Snapshot(Box::new(MountedSource { source, _root: root })))
     }
 
     fn source(&self) -> &FileSource {
         match self {
             Self::Local(source) => source,
-            Self::Snapshot { source, .. } => source,
+            Self::Snapshot(mounted) => &mounted.source,
         }
     }
 }
@@ -137,7 +141,9 @@ fn write_delta(
     let mut plan = Plan::new(base_root.as_fd())?;
     plan.copy(action, source)?;
     let Some(delta) = plan.delta(&old, |digest| inner.store.get_tree(digest).ok().flatten()) else { return Ok(None) };
-    if !delta.removes_nothing_of(&base_root)? {
+    // A layer on nothing may be put on top of anything later (`--link`), where its removals would remove.
+    let nothing_to_hide = !base.layers.is_empty() || delta.remove.is_empty();
+    if !nothing_to_hide || !delta.removes_nothing_of(&base_root)? {
         return Ok(None);
     }
     let active = inner.store.new_layer()?;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use builder_cache::content::chain_content;
 use builder_cache::{BlobDigest, KeyLock, Snapshot, Store};
-use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Task, Worker};
+use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Task, Vertex, Worker};
 
 pub use error::OpError;
 
@@ -33,8 +33,6 @@ use crate::sandbox::Sandbox;
 pub struct WorkerOptions {
     /// The local contexts by name.
     pub contexts: BTreeMap<String, LocalContext>,
-    /// What `default` means for a step's network.
-    pub network: builder_solver::NetworkMode,
 }
 
 /// Carries ops out on one store.
@@ -98,14 +96,14 @@ impl Inner {
             if layer.meta.empty {
                 continue;
             }
-            digests.push(match layer.meta.content {
-                Some(digest) => digest,
-                None => {
-                    let content = builder_cache::content::layer_content(&self.store.part_dirs(id)?)?;
-                    self.store.set_layer_content(id, &content.digest())?;
-                    content.digest()
-                }
-            });
+            let digest = if let Some(known) = layer.meta.content {
+                known
+            } else {
+                let content = builder_cache::content::layer_content(&self.store.part_dirs(id)?)?;
+                self.store.set_layer_content(id, &content.digest())?;
+                content.digest()
+            };
+            digests.push(digest);
         }
         Ok(chain_content(&digests))
     }
@@ -157,6 +155,14 @@ impl Worker for BuildWorker {
             },
             Op::Exec(exec) => exec::run(self, exec, &task).await,
             Op::File(_) => self.blocking(move |inner| file::run(inner, &task)).await,
+        }
+    }
+
+    fn rebase(&self, vertex: &Vertex, inputs: &[Snapshot], found: &Snapshot) -> Snapshot {
+        match (&vertex.op, inputs, found.layers.last()) {
+            (Op::Exec(_) | Op::File(_), [base, ..], Some(added)) => base.with(*added),
+            (Op::Merge, [base, top], _) => base.merge(top),
+            _ => found.clone(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The tar format: entries ⇄ bytes.
 //!
-//! The header's layout and checksum are the `tar` crate's ([`tar::Header`](::tar::Header)). What surrounds it is our
+//! The header's layout and checksum are the `tar` crate's ([`Header`](::tar::Header)). What surrounds it is our
 //! own, because layers need what that crate's `Archive` and `Builder` do not give: devices, sub-second times, binary
 //! extended attributes, GNU sparse files in PAX form, bounded metadata, and bytes that never vary.
 //!

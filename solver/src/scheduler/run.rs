@@ -122,10 +122,11 @@ where
         if !vertex.ignore_cache && self.records(self.records.has_op(&key.op))? {
             let digest = self.content_key(id, &inputs).await?;
             if let Some(found) = self.records(self.records.by_content(&digest))? {
-                let record = Record { content: Some(digest), ..self.record(id, found.output.clone(), &found) };
+                let output = self.worker.rebase(vertex, &inputs, &found.output);
+                let record = Record { content: Some(digest), ..self.record(id, output.clone(), &found) };
                 self.insert(record).await?;
                 self.report_cached(id).await;
-                return Ok(found.output);
+                return Ok(output);
             }
             content = Some(digest);
         }

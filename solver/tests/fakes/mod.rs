@@ -33,6 +33,7 @@ pub(crate) struct FakeWorker {
     pub(crate) most_running: AtomicUsize,
     pub(crate) previous: Mutex<Vec<Option<String>>>,
     pub(crate) content_digests: AtomicUsize,
+    pub(crate) rebased: AtomicUsize,
     locks: Mutex<HashMap<CacheKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -107,6 +108,11 @@ impl Worker for FakeWorker {
                 result
             }
         }
+    }
+
+    fn rebase(&self, _: &Vertex, _: &[Output], found: &Output) -> Output {
+        self.rebased.fetch_add(1, Ordering::SeqCst);
+        found.clone()
     }
 
     async fn lock(&self, key: &CacheKey) -> Result<Self::Guard, Failure> {

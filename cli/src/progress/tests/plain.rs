@@ -16,8 +16,8 @@ fn a_build_from_end_to_end() {
     load.part("transferring dockerfile:").count("bytes", 128, None);
     load.done();
     let ignore = script.progress.step("[internal] load .dockerignore");
-    ignore.write(LogStream::Stderr, "line 3 excludes nothing\n");
-    ignore.cached();
+    ignore.part("transferring context:").count("bytes", 2, None);
+    ignore.done();
     script.started(0).started(1).cached(2).wait(40);
     script.counted(0, "files", 12, Some(12)).completed(0, 40).completed(1, 0);
     script.missed(3, MissReason::New).started(3).wait(100).completed(3, 100);

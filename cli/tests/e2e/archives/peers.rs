@@ -1,0 +1,1 @@
+//! Other writers and readers of images.
