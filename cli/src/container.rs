@@ -267,9 +267,8 @@ fn show_output(master: OwnedFd) -> Shown {
         let mut buffer = [0; 16 * 1024];
         loop {
             match rustix::io::read(master.as_fd(), &mut buffer) {
-                Ok(0) => break,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
+                Ok(0) | Err(_) => break,
                 Ok(length) => {
                     let mut stdout = std::io::stdout().lock();
                     if stdout.write_all(&buffer[..length]).and_then(|()| stdout.flush()).is_err() {

@@ -52,12 +52,10 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 {
         return format!("{bytes}B");
     }
-    let digits = if value < 10.0 {
-        2
-    } else if value < 100.0 {
-        1
-    } else {
-        0
+    let digits = match value {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
     };
     format!("{value:.digits$}{}", UNITS[unit])
 }

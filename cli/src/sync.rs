@@ -13,20 +13,33 @@ use crate::commands::Global;
 use crate::error::{CliError, CliResult};
 use crate::store;
 
-/// Flushes the store as the environment says.
-pub(crate) fn after_build(global: &Global, opened: &Store) -> CliResult<()> {
-    let wish = std::env::var("BUILDER_DURABILITY").unwrap_or_default();
-    match wish.as_str() {
-        "none" => return Ok(()),
-        "" | "background" | "build" => {}
-        _ => {
-            return Err(CliError::Usage(format!("BUILDER_DURABILITY is `{wish}`: use background, build or none")));
-        }
+/// When the store is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// By a process that nobody waits for.
+    Background,
+    /// Before the command ends.
+    Build,
+    /// Not at all.
+    None,
+}
+
+/// What the environment asks for.
+pub(crate) fn durability() -> CliResult<Durability> {
+    match std::env::var("BUILDER_DURABILITY").unwrap_or_default().as_str() {
+        "" | "background" => Ok(Durability::Background),
+        "build" => Ok(Durability::Build),
+        "none" => Ok(Durability::None),
+        wish => Err(CliError::Usage(format!("BUILDER_DURABILITY is `{wish}`: use background, build or none"))),
     }
-    if !opened.unsynced()? {
+}
+
+/// Flushes the store if there is anything to flush.
+pub(crate) fn after_build(global: &Global, opened: &Store, durability: Durability) -> CliResult<()> {
+    if durability == Durability::None || !opened.unsynced()? {
         return Ok(());
     }
-    if wish == "build" {
+    if durability == Durability::Build {
         return Ok(opened.sync()?);
     }
     let executable = std::env::current_exe()?;

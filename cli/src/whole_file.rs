@@ -32,19 +32,15 @@ pub(crate) fn write(path: &Path, work: impl FnOnce(&mut dyn Write) -> CliResult<
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    match nameless(directory) {
-        Ok(file) => {
-            let file = fill(file.into(), work).map_err(|error| error.context(&context()))?;
-            Ok(name(&file, directory, &place).with_context(context)?)
-        }
+    let Ok(file) = nameless(directory) else {
         // Not every file system has files without a name.
-        Err(_) => {
-            let named = tempfile::Builder::new().prefix(".builder-").tempfile_in(directory).with_context(context)?;
-            let (file, aside) = named.into_parts();
-            fill(file, work).map_err(|error| error.context(&context()))?;
-            Ok(aside.persist(&place).map_err(|error| error.error).with_context(context)?)
-        }
-    }
+        let named = tempfile::Builder::new().prefix(".builder-").tempfile_in(directory).with_context(context)?;
+        let (file, aside) = named.into_parts();
+        fill(file, work).map_err(|error| error.context(&context()))?;
+        return Ok(aside.persist(&place).map_err(|error| error.error).with_context(context)?);
+    };
+    let file = fill(file.into(), work).map_err(|error| error.context(&context()))?;
+    Ok(name(&file, directory, &place).with_context(context)?)
 }
 
 /// Writes bytes to `path`.

@@ -133,11 +133,11 @@ fn the_parts_of_a_delta_are_one_layer_as_the_kernel_sees_them() {
     let scratch = scratch();
     let tree = |name: &str| Tree::new(scratch.path().join(name));
     let lower = tree("lower");
-    lower.file("kept", "l").file("gone-in-base", "l").file("gone-in-delta", "l").file("dir/low", "l");
+    lower.file("kept", "l").file("gone-in-base", "l").file("dir/low", "l");
     lower.file("hidden/low", "l").file("was-dir/low", "l").file("twice/low", "l").file("back/low", "l");
     lower.file("hidden-later/low", "l").file("base-file-then-dir/low", "l");
     let base = tree("base");
-    base.file("dir/base", "b").file("file", "base").whiteout("gone-in-base").opaque("hidden").file("hidden/base", "b");
+    base.file("dir/base", "b").file("gone-in-delta", "b").file("file", "base").whiteout("gone-in-base").opaque("hidden").file("hidden/base", "b");
     base.file("was-dir", "b").whiteout("twice").whiteout("back").file("hidden-later/base", "b");
     base.file("base-file-then-dir", "b").file("deep/er/file", "b").file("only-base/x", "b").mode("only-base", 0o711);
     let delta = tree("delta");
@@ -146,6 +146,11 @@ fn the_parts_of_a_delta_are_one_layer_as_the_kernel_sees_them() {
     delta.file("back/delta", "d").whiteout("deep/er/file").dir("only-base").mode("only-base", 0o755);
 
     let tar = tar_of(&[&delta.0, &base.0]);
+    // What only the layer itself had and has no more is no removal, and nobody's business.
+    let names = names(&tar);
+    for gone in [".wh.gone-in-delta", "dir/.wh.base", "deep/er/.wh.file"] {
+        assert!(!names.iter().any(|name| name == gone), "{gone}");
+    }
     let one = tree("one");
     apply_layer(&tar[..], &one.0, &ApplyOptions::default()).unwrap();
     assert_eq!(mounted(&[&one.0, &lower.0]), mounted(&[&delta.0, &base.0, &lower.0]));

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Context;
-use builder_cache::{BlobDigest, DiffId, NewImage, Snapshot, Store};
+use builder_cache::{BlobDigest, DiffId, KeyLock, NewImage, Snapshot, Store};
 use builder_executor::rootfs::{Driver, Purpose, RootMount};
 use builder_frontend::plan::{LayerFacts, Plan};
 use builder_image::Reference;
@@ -13,6 +13,7 @@ use builder_image::archive::{Format, SaveImage, SaveOptions, save, save_layout};
 use builder_image::compress::Compression;
 use builder_image::layer::WriteOptions;
 use builder_solver::CacheKey;
+use builder_solver::digest::FramedHasher;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -37,8 +38,8 @@ pub(crate) struct Exporter<'a> {
 struct Assembled {
     id: BlobDigest,
     names: Vec<String>,
-    /// It is in the store only until the outputs are written.
-    passing: bool,
+    /// Held while it is in the store only until the outputs are written, so that nobody names it meanwhile.
+    passing: Option<KeyLock>,
 }
 
 impl Exporter<'_> {
@@ -75,7 +76,7 @@ impl Exporter<'_> {
         }
         let written: CliResult<()> =
             outputs.iter().try_for_each(|output| self.output(output, snapshot, image.as_ref(), &mut facts));
-        if let Some(image) = image.as_ref().filter(|image| image.passing) {
+        if let Some(image) = image.as_ref().filter(|image| image.passing.is_some()) {
             self.store.remove_nameless_image(&image.id)?;
         }
         written?;
@@ -114,7 +115,8 @@ impl Exporter<'_> {
         let bytes = serde_json::to_vec(&config)?;
         let id = BlobDigest::of(&bytes);
         step.note(format!("writing image {id}"));
-        let passing = !into_store && self.store.image(&id)?.is_none();
+        let mut turn = Some(self.store.lock_key(&image_key(&id))?);
+        let passing = if into_store || self.store.image(&id)?.is_some() { None } else { turn.take() };
         if !self.store.has_blob(&id)? {
             self.store.put_blob(&bytes)?;
         }
@@ -133,6 +135,7 @@ impl Exporter<'_> {
                 step.note(format!("naming to {name}"));
             }
         }
+        drop(turn);
         Ok(Assembled { id, names, passing })
     }
 
@@ -255,6 +258,11 @@ fn full_names(names: &[String]) -> CliResult<Vec<String>> {
             Ok(reference.to_string())
         })
         .collect()
+}
+
+/// Under which key builders take turns with an image that comes and goes.
+fn image_key(id: &BlobDigest) -> CacheKey {
+    CacheKey::from_bytes(FramedHasher::new("image").part(id.as_bytes()).finish())
 }
 
 /// An archive to write.

@@ -36,6 +36,9 @@ use crate::outputs::OutputSpec;
 use crate::progress::{self, Mode, Outcome, Progress};
 use crate::{output, signals, store, sync};
 
+/// Fixes the times that images show.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// How many events may wait for the renderer.
 const EVENTS: usize = 1024;
 
@@ -46,6 +49,7 @@ const GRACE: Duration = Duration::from_millis(1500);
 pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
     let outputs = outputs(args)?;
     let options = progress_options(args)?;
+    let durability = sync::durability()?;
     let source = BuildSource::read(args)?;
     let store = store::open(global)?;
     let lease = store.lease()?;
@@ -54,14 +58,15 @@ pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
     let outcome = progress.finish();
     drop(lease);
     report(args, options.mode, &source, &outcome, result.as_ref().err());
+    // The steps that succeeded are worth keeping, whatever became of the rest.
+    let kept = store.flush_uses().map_err(CliError::from).and_then(|()| sync::after_build(global, &store, durability));
     let id = result?;
-    store.flush_uses()?;
+    kept?;
     if args.quiet
         && let Some(id) = id
     {
         output::result(&format!("{id}\n"))?;
     }
-    sync::after_build(global, &store)?;
     Ok(0)
 }
 
@@ -213,9 +218,14 @@ fn build_options(args: &BuildArgs, source: &BuildSource) -> CliResult<BuildOptio
         }
         Ok((name, value.unwrap_or_default()))
     });
+    let mut build_args: Vec<(String, Option<String>)> = args.arguments.iter().map(pair).collect();
+    // As in buildx, the client's own wish for fixed times is a build argument.
+    if std::env::var_os(EPOCH).is_some() && !build_args.iter().any(|(name, _)| name == EPOCH) {
+        build_args.push((EPOCH.to_owned(), None));
+    }
     Ok(BuildOptions {
         target: args.target.clone(),
-        build_args: args.arguments.iter().map(pair).collect(),
+        build_args,
         client_env: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),

@@ -33,6 +33,7 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn run(global: &Global, args: &ImportArgs) -> CliResult<u8> {
     let name = args.name.as_deref().map(store::full_name).transpose()?;
+    let durability = sync::durability()?;
     let store = store::open(global)?;
     let lease = store.lease()?;
     let config = config(args)?;
@@ -47,7 +48,7 @@ pub(crate) fn run(global: &Global, args: &ImportArgs) -> CliResult<u8> {
     }
     drop(lease);
     output::result(&format!("{}\n", image.id))?;
-    sync::after_build(global, &store)?;
+    sync::after_build(global, &store, durability)?;
     Ok(0)
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct LoadArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &LoadArgs) -> CliResult<u8> {
+    let durability = sync::durability()?;
     let store = store::open(global)?;
     let options = LoadOptions::default();
     let images = match &args.input {
@@ -58,6 +59,6 @@ pub(crate) fn run(global: &Global, args: &LoadArgs) -> CliResult<u8> {
     if !args.quiet {
         output::result(&text)?;
     }
-    sync::after_build(global, &store)?;
+    sync::after_build(global, &store, durability)?;
     Ok(0)
 }

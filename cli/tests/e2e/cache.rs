@@ -156,6 +156,12 @@ fn the_cache_can_be_left_unasked_for_everything_or_for_a_stage() {
     assert_eq!(lab.shell("cat /u /v"), after);
 }
 
+#[track_caller]
+fn builds(lab: &Lab, context: &Path, content: &str) {
+    lab.build(context);
+    assert_eq!(lab.shell("cat /f"), content);
+}
+
 #[test]
 fn a_file_that_changes_behind_its_size_and_time_is_noticed() {
     let lab = Lab::new();
@@ -166,11 +172,6 @@ fn a_file_that_changes_behind_its_size_and_time_is_noticed() {
         let times = FileTimes::new().set_modified(time).set_accessed(time);
         fs::File::options().write(true).open(path).and_then(|file| file.set_times(times)).expect("ours");
     };
-    #[track_caller]
-    fn builds(lab: &Lab, context: &Path, content: &str) {
-        lab.build(context);
-        assert_eq!(lab.shell("cat /f"), content);
-    }
     set_time(&file, old);
     builds(&lab, &context, "one");
     // Written in place, its time set back.
@@ -184,10 +185,10 @@ fn a_file_that_changes_behind_its_size_and_time_is_noticed() {
     builds(&lab, &context, "thr");
     // The clock was set back: older than what was built.
     fs::write(&file, "fou").expect("ours");
-    set_time(&file, old - Duration::from_secs(86_400));
+    set_time(&file, old - Duration::from_hours(24));
     builds(&lab, &context, "fou");
     // The clock was ahead.
-    let ahead = SystemTime::now() + Duration::from_secs(86_400 * 365);
+    let ahead = SystemTime::now() + Duration::from_hours(24 * 365);
     set_time(&file, ahead);
     builds(&lab, &context, "fou");
     fs::write(&file, "fiv").expect("ours");

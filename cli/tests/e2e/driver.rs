@@ -24,14 +24,8 @@ fn without_overlay_everything_is_copied_and_the_result_is_the_same() {
     let [copied, _] = exports(&lab, &context, "vfs", &["--no-cache", "--driver=vfs", "--target", "result"]);
     assert_same(&facts(&copied), &facts(&overlay), "vfs");
     // What one wrote the other reads.
-    lab.build_with(&context, &["--driver=vfs", "--target", "work"]);
-    let files = |lab: &Lab| -> Vec<u64> {
-        let layers = lab.inspect("app")["Layers"].clone();
-        layers.as_array().expect("a list").iter().filter_map(|layer| layer["Files"].as_u64()).collect()
-    };
-    let by_vfs = files(&lab);
-    lab.build_with(&context, &["--no-cache", "--target", "work"]);
-    assert_eq!(by_vfs, files(&lab), "layers hold the same numbers of files");
+    let ran = lab.build_with(&context, &["--target", "work"]);
+    assert!(ran.executed().is_empty(), "{}", ran.stderr);
     let script = ["run", "--driver=vfs", "app", "sh", "-c", "cat /w/f /l/f; touch /tmp/x; ls /w"];
     assert_eq!(lab.ok(&script).stdout, "f\nf\ndeep\nf\nfifo\nhard\nopaque\n");
 }

@@ -177,14 +177,6 @@ impl Lab {
         self.ok(&["run", "--rm", "--entrypoint", "/bin/sh", "app", "-c", script]).stdout
     }
 
-    /// The files of `app`, written to a directory.
-    #[track_caller]
-    pub(crate) fn files(&self, context: &Path) -> PathBuf {
-        let out = self.path().join("out");
-        self.ok(&["build".as_ref(), "-o".as_ref(), out.as_os_str(), context.as_os_str()]);
-        out
-    }
-
     /// The config of an image.
     #[track_caller]
     pub(crate) fn inspect(&self, image: &str) -> serde_json::Value {
@@ -313,6 +305,10 @@ impl Background {
         kill_process(self.pid(), signal).expect("it is still there");
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
     /// Waits until it has ended.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Ran {
@@ -327,6 +323,9 @@ impl Background {
 
     #[track_caller]
     fn ended(&mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("it is our child") {
+            return status;
+        }
         let process = pidfd_open(self.pid(), PidfdFlags::empty()).expect("it is our child");
         let seconds = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
         let ready = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&seconds)).expect("a process can be polled");

@@ -1,4 +1,5 @@
 //! What people see: the `builder` command, end to end, as root against the real kernel.
+#![expect(clippy::format_push_string, clippy::format_collect, reason = "texts of a test are read more often than built")]
 
 mod archives;
 mod cache;

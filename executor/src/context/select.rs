@@ -76,8 +76,7 @@ impl FileSource {
             return Ok(known);
         }
         let selected = self.select_now(selection)?;
-        self.remember(selection, &selected);
-        Ok(selected)
+        Ok(self.remember(selection, selected))
     }
 
     fn select_now(&self, selection: &Selection) -> Result<Selected, SourceError> {

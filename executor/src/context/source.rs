@@ -120,8 +120,9 @@ impl FileSource {
         lock(&self.selected).get(selection).cloned()
     }
 
-    pub(super) fn remember(&self, selection: &Selection, selected: &Selected) {
-        lock(&self.selected).insert(selection.clone(), selected.clone());
+    /// Keeps what a selection picked, unless somebody was faster; tells what is kept.
+    pub(super) fn remember(&self, selection: &Selection, selected: Selected) -> Selected {
+        lock(&self.selected).entry(selection.clone()).or_insert(selected).clone()
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

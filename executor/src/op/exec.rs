@@ -67,20 +67,27 @@ pub(super) async fn run(worker: &BuildWorker, exec: &Exec, task: &Task<Snapshot>
     let exit = watch(&mut running, task).await;
     drop(running);
     let Prepared { active, root, before, .. } = prepared;
-    match exit {
-        Ok(Exit::Code(0)) => {
-            let base = input.output.clone();
-            worker
-                .blocking(move |_| {
-                    root.finish()?;
-                    Ok(base.with(commit_upper(active, before)?))
-                })
-                .await
-        }
-        Ok(exit) => Err(failed(command, exit)),
-        Err(OpError::Sandbox(source)) => Err(OpError::Start { command, source }),
-        Err(error) => Err(error),
+    if !matches!(exit, Ok(Exit::Code(0))) {
+        // What a failed step wrote may be much to remove.
+        worker
+            .blocking(move |_| {
+                drop((root, active));
+                Ok(())
+            })
+            .await?;
+        return Err(match exit {
+            Ok(exit) => failed(command, exit),
+            Err(OpError::Sandbox(source)) => OpError::Start { command, source },
+            Err(error) => error,
+        });
     }
+    let base = input.output.clone();
+    worker
+        .blocking(move |_| {
+            root.finish()?;
+            Ok(base.with(commit_upper(active, before)?))
+        })
+        .await
 }
 
 fn failed(command: String, exit: Exit) -> OpError {

@@ -24,6 +24,9 @@ use crate::rootfs::{DriverKind, Purpose, RootMount};
 /// How many deltas may lie over one another. Each costs a directory in every later mount.
 const MAX_PARTS: usize = 8;
 
+/// How many directories a chain may have for a delta to add one: mounts have a limit, which old kernels set low.
+const MAX_DIRECTORIES: usize = 48;
+
 /// Carries the actions out and commits the layer.
 pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpError> {
     let Op::File(op) = &task.vertex.op else { return Err(OpError::Inputs { op: "file", expected: 1, found: 0 }) };
@@ -146,9 +149,12 @@ fn write_delta(
     if !nothing_to_hide || !delta.removes_nothing_of(&base_root)? {
         return Ok(None);
     }
-    let active = inner.store.new_layer()?;
     let mut lower = parts;
     lower.extend(inner.store.lower_dirs(base)?);
+    if lower.len() > MAX_DIRECTORIES {
+        return Ok(None);
+    }
+    let active = inner.store.new_layer()?;
     let root = inner.driver.mount_directories(lower, Some((active.upper(), active.work())), Purpose::Files)?;
     let written = plan.write(root.as_fd(), Some(&delta))?;
     let content = plan.content();

@@ -212,7 +212,11 @@ impl<'a> Walk<'a> {
                     merged.entry(item.name.clone()).or_insert(item);
                 })?;
             }
-            items.extend(merged.into_values());
+            // What a higher part removes is something of a lower part: neither is in the layer.
+            let lowest = self.roots.len() - 1;
+            items.extend(
+                merged.into_values().filter(|item| item.kind != ItemKind::Whiteout || parts[item.part].0 == lowest),
+            );
         }
         items.sort_unstable_by(|a, b| {
             (a.kind != ItemKind::Whiteout, &a.name).cmp(&(b.kind != ItemKind::Whiteout, &b.name))
