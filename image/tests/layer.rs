@@ -137,7 +137,12 @@ fn the_parts_of_a_delta_are_one_layer_as_the_kernel_sees_them() {
     lower.file("hidden/low", "l").file("was-dir/low", "l").file("twice/low", "l").file("back/low", "l");
     lower.file("hidden-later/low", "l").file("base-file-then-dir/low", "l");
     let base = tree("base");
-    base.file("dir/base", "b").file("gone-in-delta", "b").file("file", "base").whiteout("gone-in-base").opaque("hidden").file("hidden/base", "b");
+    base.file("dir/base", "b")
+        .file("gone-in-delta", "b")
+        .file("file", "base")
+        .whiteout("gone-in-base")
+        .opaque("hidden")
+        .file("hidden/base", "b");
     base.file("was-dir", "b").whiteout("twice").whiteout("back").file("hidden-later/base", "b");
     base.file("base-file-then-dir", "b").file("deep/er/file", "b").file("only-base/x", "b").mode("only-base", 0o711);
     let delta = tree("delta");

@@ -48,7 +48,10 @@ mod layer;
 mod listing;
 mod place;
 
+mod whiteout;
+
 pub use builder::{TreeBuilder, Trees};
 pub use entry::{DataDigest, EntryDigest, EntryKind, EntryMeta, Xattrs, read_xattrs, xattr_counts};
 pub use layer::{LayerContent, chain_content, layer_content};
 pub use listing::{Child, ChildDigest, Listing};
+pub use whiteout::{is_whiteout, make_whiteout};

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::whiteout::is_whiteout;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 
 use super::entry::{DataDigest, EntryDigest, EntryKind, EntryMeta, Xattrs, list, split_names, xattr_counts};
@@ -62,7 +63,7 @@ impl Place<'_> {
     pub(super) fn look(&self) -> Result<Found> {
         Ok(match self.kind()? {
             FileType::Directory => Found::Directory { opaque: self.open_directory()?.1.opaque },
-            FileType::CharacterDevice if self.stat()?.st_rdev == 0 => Found::Whiteout,
+            FileType::CharacterDevice if is_whiteout(self.stat()?.st_rdev) => Found::Whiteout,
             _ => Found::Other,
         })
     }
@@ -83,7 +84,7 @@ impl Place<'_> {
         let stat = self.stat()?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Symlink => EntryKind::Symlink,
-            FileType::CharacterDevice if stat.st_rdev == 0 => EntryKind::Whiteout,
+            FileType::CharacterDevice if is_whiteout(stat.st_rdev) => EntryKind::Whiteout,
             FileType::CharacterDevice => EntryKind::CharDevice,
             FileType::BlockDevice => EntryKind::BlockDevice,
             FileType::Fifo => EntryKind::Fifo,

@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Deletes what nothing refers to.
-    pub(crate) fn collect_garbage(&self) -> Result<Pruned> {
+    pub fn collect_garbage(&self) -> Result<Pruned> {
         self.prune_with(Wait::No, false, |_| {})
     }
 

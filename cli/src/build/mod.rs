@@ -19,7 +19,7 @@ use anyhow::Context;
 use builder_cache::{Snapshot, Store};
 use builder_executor::context::LocalContext;
 use builder_executor::op::{BuildWorker, OpError, WorkerOptions};
-use builder_executor::rootfs::Driver;
+use builder_executor::rootfs::{Driver, DriverKind};
 use builder_executor::sandbox::{Sandbox, check_privilege};
 use builder_frontend::plan::{BuildOptions, Plan};
 use builder_frontend::platform::Platform;
@@ -126,6 +126,14 @@ fn build(
             return Err(error);
         }
     };
+    // Finding out takes a moment that a warm build does not have.
+    if solution.executed > 0
+        && global.driver.is_none()
+        && let (DriverKind::Vfs, reason) = driver.probe()?
+    {
+        let message = format!("files are copied for each step with the driver vfs, which is slow: {reason}");
+        progress.warn(progress::Warning { message, ..progress::Warning::default() });
+    }
     let exporter = Exporter { args, plan: &plan, store, driver: &driver, progress };
     let exported = exporter.run(&solution.output, solution.recipe, outputs);
     runtime.block_on(solution.settled());

@@ -13,7 +13,7 @@ pub(crate) struct HistoryArgs {
     /// One JSON object a line
     #[arg(long, value_parser = ["table", "json"], default_value = "table", value_name = "FORMAT")]
     format: String,
-    /// Only the instructions, newest first
+    /// Only ids
     #[arg(short, long)]
     quiet: bool,
     /// Name, id, or the beginning of an id
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
             created.map_or_else(|| "N/A".to_owned(), |created| output::ago(now.as_second() - created.as_second()));
         let line: String = created_by.replace(['\n', '\t'], " ");
         if args.quiet {
-            text.push_str(&line);
+            text.push_str(&id);
             text.push('\n');
         } else if args.format == "json" {
             let object = json!({

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use anyhow::Context;
@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &ImportArgs) -> CliResult<u8> {
     let serde_json::Value::Object(config) = serde_json::to_value(&config)? else {
         return Err(CliError::message("an image config is a JSON object"));
     };
-    let source = open(&args.source)?;
+    let source = not_empty(open(&args.source)?, &args.source)?;
     let image = import(&store, source, &config, Limits::default())
         .with_context(|| format!("{} can't be imported", args.source))?;
     if let Some(name) = name {
@@ -66,6 +66,16 @@ fn config(args: &ImportArgs) -> CliResult<ImageConfig> {
     };
     apply_changes(&mut config, &args.changes).map_err(|error| CliError::Usage(format!("--change: {error}")))?;
     Ok(config)
+}
+
+/// A pipe whose writer failed is empty; that is no root file system.
+fn not_empty(mut source: Box<dyn Read + Send>, name: &str) -> CliResult<impl Read + Send> {
+    let mut first = [0];
+    let length = source.read(&mut first).with_context(|| format!("{name} can't be read"))?;
+    if length == 0 {
+        return Err(CliError::message(format!("{name} is empty: that is no tarball of a root file system")));
+    }
+    Ok(Cursor::new(first).chain(source))
 }
 
 fn open(source: &str) -> CliResult<Box<dyn Read + Send>> {

@@ -82,6 +82,15 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
+/// Everything that images consist of in the store; leftovers of a failure would be among it.
+pub(crate) fn content(lab: &Lab) -> Vec<PathBuf> {
+    let list = |place: &str| fs::read_dir(lab.root().join(place)).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        ["blobs/sha256", "snapshots", "active"].into_iter().flat_map(list).map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
+
 /// The files of an archive, to look into and to change.
 struct Layout(PathBuf);
 

@@ -26,7 +26,7 @@ fn without_overlay_everything_is_copied_and_the_result_is_the_same() {
     // What one wrote the other reads.
     let ran = lab.build_with(&context, &["--target", "work"]);
     assert!(ran.executed().is_empty(), "{}", ran.stderr);
-    let script = ["run", "--driver=vfs", "app", "sh", "-c", "cat /w/f /l/f; touch /tmp/x; ls /w"];
+    let script = ["run", "--driver=vfs", "-u", "0", "app", "sh", "-c", "cat /w/f /l/f; touch /tmp/x; ls /w"];
     assert_eq!(lab.ok(&script).stdout, "f\nf\ndeep\nf\nfifo\nhard\nopaque\n");
 }
 

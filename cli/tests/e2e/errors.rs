@@ -187,7 +187,7 @@ fn what_can_not_be_read_in_a_context_is_named() {
     // Root without the right to read everything.
     let rights = ["--bounding-set=-dac_override,-dac_read_search"];
     let lock = |path: &Path| {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("ours");
         std::os::unix::fs::chown(path, Some(1000), None).expect("we are root");
     };
     for (locked, message) in [("secret", "`secret`"), ("dir", "`dir`"), ("Dockerfile", "Dockerfile"), ("", "context")] {

@@ -188,10 +188,11 @@ impl Lab {
 
 impl Ran {
     pub(crate) fn of(output: Output) -> Self {
+        let Output { status, stdout, stderr } = output;
         Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
         }
     }
 
@@ -289,14 +290,12 @@ impl Background {
     pub(crate) fn wait_for(&mut self, text: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push_str(&line);
-                    if line.contains(text) {
-                        return;
-                    }
-                }
-                Err(_) => panic!("no `{text}` in\n{}", self.seen),
+            let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) else {
+                panic!("no `{text}` in\n{}", self.seen);
+            };
+            self.seen.push_str(&line);
+            if line.contains(text) {
+                return;
             }
         }
     }

@@ -38,7 +38,7 @@ fn the_exit_code_is_the_commands() {
         args.extend(command);
         let ran = lab.run(&args);
         assert_eq!(ran.code, code, "{command:?}\n{}", ran.stderr);
-        assert_eq!(code >= 126 && code < 128, ran.stderr.contains(command[0]), "{command:?}: {}", ran.stderr);
+        assert_eq!((126..128).contains(&code), ran.stderr.contains(command[0]), "{command:?}: {}", ran.stderr);
     }
     let ran = lab.ok(&["run", "busybox", "sh", "-c", "echo out; echo err >&2"]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));

@@ -118,7 +118,7 @@ pub(crate) fn facts(root: &Path) -> BTreeMap<OsString, String> {
         let meta = fs::symlink_metadata(&full).expect("it is there");
         let mut fact = format!("{:o} {}:{}", meta.mode(), meta.uid(), meta.gid());
         if meta.is_symlink() {
-            fact += &format!(" -> {:?}", fs::read_link(&full).expect("a link"));
+            fact += &format!(" -> {}", fs::read_link(&full).expect("a link").as_os_str().as_bytes().escape_ascii());
         } else if meta.is_file() {
             let mut bytes = Vec::new();
             File::open(&full).and_then(|mut file| file.read_to_end(&mut bytes)).expect("we are root");
@@ -153,8 +153,12 @@ pub(crate) fn assert_same(found: &BTreeMap<OsString, String>, expected: &BTreeMa
     let mut differences = String::new();
     for path in found.keys().chain(expected.keys()) {
         if found.get(path) != expected.get(path) {
-            differences +=
-                &format!("{path:?}\n  expected {:?}\n  found    {:?}\n", expected.get(path), found.get(path));
+            differences += &format!(
+                "{}\n  expected {:?}\n  found    {:?}\n",
+                path.as_bytes().escape_ascii(),
+                expected.get(path),
+                found.get(path)
+            );
         }
     }
     assert!(differences.is_empty(), "{what}:\n{differences}");

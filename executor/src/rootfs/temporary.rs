@@ -25,7 +25,12 @@ impl Temporary {
         sweep(&parent);
         loop {
             let directory = tempfile::Builder::new().prefix("rootfs-").tempdir_in(&parent).map_err(failed)?;
-            let lock = File::open(directory.path()).map_err(failed)?;
+            let lock = match File::open(directory.path()) {
+                Ok(lock) => lock,
+                // A sweeper was faster than the lock.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
             // A sweeper may have been faster than the lock: then there is nothing at the path, or it is locked.
             let locked = lock.try_lock().is_ok();
             let there = fs::metadata(directory.path())

@@ -64,14 +64,24 @@ pub(super) struct Found {
 
 /// Loads the images of a tar, compressed or not, from a file or a pipe.
 pub fn load(store: &Store, input: impl Read + Send, options: &LoadOptions) -> Result<Vec<LoadedImage>, Error> {
-    let _lease = store.lease()?;
-    put_all(store, &Source::spool(store, input, options.limits)?, options)
+    tidy(store, || put_all(store, &Source::spool(store, input, options.limits)?, options))
 }
 
 /// Loads the images of an OCI layout directory.
 pub fn load_layout(store: &Store, directory: &Path, options: &LoadOptions) -> Result<Vec<LoadedImage>, Error> {
-    let _lease = store.lease()?;
-    put_all(store, &Source::directory(store, directory)?, options)
+    tidy(store, || put_all(store, &Source::directory(store, directory)?, options))
+}
+
+/// Loads under a lease. What a load that failed has put into the store is of no use to anybody: it goes, unless another
+/// builder is at work, and then with the next prune.
+fn tidy<T>(store: &Store, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let lease = store.lease()?;
+    let result = work();
+    drop(lease);
+    if result.is_err() {
+        let _ = store.collect_garbage();
+    }
+    result
 }
 
 fn put_all(store: &Store, source: &Source<'_>, options: &LoadOptions) -> Result<Vec<LoadedImage>, Error> {

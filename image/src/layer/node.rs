@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use builder_cache::content;
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
     chownat, fchmod, fchown, fsetxattr, ftruncate, futimens, makedev, mkdirat, mknodat, openat, statat, symlinkat,
@@ -39,7 +40,7 @@ impl Rules {
 }
 
 pub(super) fn system(action: &'static str) -> impl Fn(Errno) -> Reason {
-    move |error| Reason::System { action, source: io::Error::from(error) }
+    move |error| Reason::System { action, error: io::Error::from(error) }
 }
 
 /// What a name in a directory is now.
@@ -56,7 +57,7 @@ pub(super) fn is_directory(stat: &Stat) -> bool {
 }
 
 pub(super) fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && content::is_whiteout(stat.st_rdev)
 }
 
 /// Opens a directory by its name.
@@ -80,7 +81,7 @@ pub(super) fn make_opaque(directory: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// Makes the overlay's mark for a removed name.
 pub(super) fn make_whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    mknodat(parent, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
+    content::make_whiteout(parent, name)
 }
 
 /// Owner and attributes of a directory; mode and time come when all its entries are there.

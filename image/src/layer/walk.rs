@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use builder_cache::content::is_whiteout;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat2, statat};
 use rustix::io::Errno;
 
@@ -238,7 +239,7 @@ impl<'a> Walk<'a> {
                 let stat = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(|error| Error::io("read", &join(path, name), error))?;
                 kind = FileType::from_raw_mode(stat.st_mode);
-                removed = kind == FileType::CharacterDevice && stat.st_rdev == 0 && self.form == Form::Layer;
+                removed = kind == FileType::CharacterDevice && is_whiteout(stat.st_rdev) && self.form == Form::Layer;
             }
             if self.form == Form::Layer && !removed && name.starts_with(WHITEOUT) {
                 return Err(Error::ReservedName(crate::text::show(&join(path, name))));

@@ -10,8 +10,7 @@ pub struct TarError {
     pub entry: String,
     /// Where it begins in the uncompressed stream.
     pub offset: u64,
-    /// What is wrong.
-    #[source]
+    /// What is wrong; said by the error itself, so that it is no further cause.
     pub reason: Reason,
 }
 
@@ -38,7 +37,7 @@ pub enum Reason {
     Truncated,
     /// The stream can't be read or decompressed.
     #[error("the archive can't be read: {0}")]
-    Read(#[source] io::Error),
+    Read(io::Error),
     /// Not a tar header.
     #[error("its header has a wrong checksum; this is not a tar, or it is damaged")]
     Checksum,
@@ -110,12 +109,11 @@ pub enum Reason {
     #[error("the archive has more than the {0} entries that are allowed")]
     TooMany(u64),
     /// The kernel refused.
-    #[error("could not {action}: {source}")]
+    #[error("could not {action}: {error}")]
     System {
         /// What was to be done.
         action: &'static str,
         /// What the kernel said.
-        #[source]
-        source: io::Error,
+        error: io::Error,
     },
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::copy::{self, OPAQUE};
 use super::{Result, failed};
+use builder_cache::content;
 
 /// Applies `layer` to `tree`.
 pub(super) fn apply(layer: &Path, tree: &Path) -> Result<()> {
@@ -54,7 +55,7 @@ fn directory(from: &Path, to: &Path, links: &mut Links) -> Result<()> {
 
 /// Whether this stands for something that was removed.
 pub(super) fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == 0
+    metadata.file_type().is_char_device() && content::is_whiteout(metadata.rdev())
 }
 
 /// Whether a directory of a layer hides what is below it.

@@ -7,10 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode};
+use builder_cache::content::make_whiteout;
+use rustix::fs::{CWD, FileType};
 
 use super::apply::is_whiteout;
 use super::copy;
@@ -230,7 +232,7 @@ impl Writer<'_> {
         let from = self.tree.join(path);
         // What looks like a whiteout to overlay can't be kept as a file: overlay does not let one be made, either.
         let metadata = self.metadata(path)?;
-        if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
+        if is_whiteout(&metadata) {
             return Ok(());
         }
         fs::rename(&from, self.upper.join(path)).map_err(failed("move", &from))
@@ -238,6 +240,6 @@ impl Writer<'_> {
 
     fn whiteout(&self, path: &Path) -> Result<()> {
         let path = self.upper.join(path);
-        rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::empty(), 0).map_err(failed("make", &path))
+        make_whiteout(CWD, path.as_os_str().as_bytes()).map_err(failed("make", &path))
     }
 }
