@@ -57,6 +57,7 @@ impl OpenOptions {
             None => durability::boot_id()?,
         };
         let database = root.join("builder.db");
+        refuse_lost(&root, &database)?;
         let reader =
             reserve::or_give_up(&root, || open_database(&root, &database).map_err(|error| error.located(&database)))?;
         let store = Store {
@@ -76,6 +77,16 @@ impl OpenOptions {
         trash::empty_later(store.root())?;
         Ok(store)
     }
+}
+
+/// A database that was cut to nothing reads as a new one, and all that the store holds would be garbage.
+fn refuse_lost(root: &Path, database: &Path) -> Result<()> {
+    let cut = std::fs::metadata(database).is_ok_and(|found| found.len() == 0);
+    let holds_layers = || std::fs::read_dir(root.join("snapshots")).is_ok_and(|mut layers| layers.next().is_some());
+    if cut && holds_layers() {
+        return Err(Error::DamagedDatabase { path: database.to_owned(), what: "it is empty".to_owned() });
+    }
+    Ok(())
 }
 
 /// An open store. Clones share the connections.

@@ -46,6 +46,18 @@ fn a_damaged_database_is_named() {
 }
 
 #[test]
+fn a_database_that_was_cut_to_nothing_is_no_new_store() {
+    let (root, store) = store();
+    let id = layer(&store, "content");
+    drop(store);
+    let database = root.path().join("builder.db");
+    fs::remove_file(root.path().join("builder.db-wal")).unwrap();
+    fs::write(&database, "").unwrap();
+    let error = Store::open(root.path()).unwrap_err();
+    assert!(matches!(&error, Error::DamagedDatabase { path, .. } if *path == database), "{id}: {error:?}");
+}
+
+#[test]
 fn a_root_that_is_no_directory_is_an_error_with_its_path() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("file");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::commands::images::timestamp;
 use crate::error::CliResult;
 use crate::output;
+use crate::progress::visible_text;
 
 /// Steps and what they are made of.
 pub(crate) struct CacheGraph {
@@ -80,10 +81,10 @@ impl CacheGraph {
             while let Some((at, line, below)) = open.pop() {
                 let record = &self.records[at];
                 if !shown.insert(at) {
-                    let _ = writeln!(text, "{line}{} (shown above)", record.name);
+                    let _ = writeln!(text, "{line}{} (shown above)", visible_text(&record.name));
                     continue;
                 }
-                let _ = writeln!(text, "{line}{}", record.name);
+                let _ = writeln!(text, "{line}{}", visible_text(&record.name));
                 let inputs = self.inputs(at);
                 let bar = if inputs.is_empty() { "   " } else { "│  " };
                 let _ = writeln!(text, "{below}{bar}{}", self.details(at));

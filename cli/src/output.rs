@@ -1,5 +1,4 @@
 //! The only place that prints, the progress renderers aside.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing is done")]
 
 use std::io::{self, Write};
 

@@ -249,7 +249,7 @@ impl Exporter<'_> {
 }
 
 /// The full forms of names on the command line.
-fn full_names(names: &[String]) -> CliResult<Vec<String>> {
+pub(super) fn full_names(names: &[String]) -> CliResult<Vec<String>> {
     names
         .iter()
         .map(|name| {

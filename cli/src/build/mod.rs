@@ -72,6 +72,8 @@ pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
 
 /// The outputs of the command line: into the store when none is named.
 fn outputs(args: &BuildArgs) -> CliResult<Vec<OutputSpec>> {
+    // A wrong name should not be told after an hour of building.
+    export::full_names(&args.tags)?;
     let outputs =
         if args.outputs.is_empty() { vec![OutputSpec::Image { names: Vec::new() }] } else { args.outputs.clone() };
     if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {

@@ -54,6 +54,9 @@ pub(crate) struct CachePruneArgs {
     /// Stop when the store is down to this size (500MB, 20GB); the least recently used go first
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     keep: Option<u64>,
+    /// Wait until no builder uses the store instead of failing
+    #[arg(long)]
+    wait: bool,
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
@@ -147,7 +150,7 @@ fn prune(store: &Store, args: &CachePruneArgs) -> CliResult<u8> {
         all: args.all,
         older_than: args.older_than,
         keep_bytes: args.keep,
-        wait: false,
+        wait: args.wait,
         dry_run: args.dry_run,
     })?;
     output::result(&format!(

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::Global;
 use crate::error::CliResult;
+use crate::progress::visible_text;
 use crate::{output, store};
 
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
         };
         let since =
             created.map_or_else(|| "N/A".to_owned(), |created| output::ago(now.as_second() - created.as_second()));
-        let line: String = created_by.replace(['\n', '\t'], " ");
+        let line = visible_text(&created_by.replace(['\n', '\t'], " "));
         if args.quiet {
             text.push_str(&id);
             text.push('\n');
@@ -66,7 +67,7 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
             text.push_str(&object.to_string());
             text.push('\n');
         } else {
-            table.push(vec![id, since, shorten(&line, args.no_trunc), output::size(*size), comment.clone()]);
+            table.push(vec![id, since, shorten(&line, args.no_trunc), output::size(*size), visible_text(comment)]);
         }
     }
     if !args.quiet && args.format == "table" {

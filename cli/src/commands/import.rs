@@ -64,7 +64,10 @@ fn config(args: &ImportArgs) -> CliResult<ImageConfig> {
         history: vec![History { created, comment, ..History::default() }],
         ..ImageConfig::default()
     };
-    apply_changes(&mut config, &args.changes).map_err(|error| CliError::Usage(format!("--change: {error}")))?;
+    apply_changes(&mut config, &args.changes).map_err(|error| {
+        let help = error.diagnostic().and_then(|diagnostic| diagnostic.help);
+        CliError::Usage(format!("--change: {error}{}", help.map(|help| format!("\nhelp: {help}")).unwrap_or_default()))
+    })?;
     Ok(config)
 }
 

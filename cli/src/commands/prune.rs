@@ -16,6 +16,9 @@ pub(crate) struct PruneArgs {
     /// Only images that are older than this (24h, 7d, 90m)
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
+    /// Wait until no builder uses the store instead of failing
+    #[arg(long)]
+    wait: bool,
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
@@ -31,7 +34,7 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> CliResult<u8> {
             all: args.all,
             older_than: args.older_than,
             keep: Vec::new(),
-            wait: false,
+            wait: args.wait,
             dry_run: args.dry_run,
         })
         .map_err(CliError::from)?;

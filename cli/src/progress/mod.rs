@@ -44,6 +44,7 @@ use std::time::{Duration, SystemTime};
 
 use builder_solver::{Event, Graph, VertexId};
 
+pub(crate) use self::control::visible_text;
 pub(crate) use self::failure::{Dockerfile, FailedStep};
 pub(crate) use self::options::{Mode, Options};
 pub(crate) use self::step::Step;

@@ -134,7 +134,7 @@ fn a_bare_build_argument_comes_from_the_environment_and_proxies_need_no_declarat
     assert_eq!(build(&proxies, &[]).output(), "p http://p:1 x\n");
     let other = ["--build-arg", "A=p", "--build-arg", "HTTPS_PROXY=http://other:1"];
     assert_eq!(build(&other, &[]).output(), "", "another proxy makes no other image");
-    let history = lab.ok(&["history", "--no-trunc", "-q", "app"]).stdout;
+    let history = lab.ok(&["history", "--no-trunc", "app"]).stdout;
     assert!(!history.contains("http://"), "{history}");
 }
 

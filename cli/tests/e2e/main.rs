@@ -9,6 +9,7 @@ mod archives;
 mod cache;
 mod config;
 mod copy;
+mod delta;
 mod driver;
 mod errors;
 mod files;

@@ -8,22 +8,23 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::archives::Podman;
 use crate::kit::{Lab, Ran, tool};
 use crate::tree::{assert_same, everything, facts, unpack};
+
+/// The image as an OCI archive.
+#[track_caller]
+fn archive(lab: &Lab, image: &str, compression: &str) -> PathBuf {
+    let archive = lab.context(&[]).join("image.tar");
+    let output = archive.to_str().expect("UTF-8");
+    lab.ok(&["save", "--format=oci", "--compression", compression, "-o", output, image]);
+    archive
+}
 
 /// The image as an OCI layout directory.
 #[track_caller]
 fn layout(lab: &Lab, image: &str, compression: &str) -> PathBuf {
-    let archive = lab.context(&[]).join("image.tar");
-    lab.ok(&[
-        "save".as_ref(),
-        "--format=oci".as_ref(),
-        "--compression".as_ref(),
-        compression.as_ref(),
-        "-o".as_ref(),
-        archive.as_os_str(),
-        OsStr::new(image),
-    ]);
+    let archive = archive(lab, image, compression);
     let directory = lab.context(&[]);
     tool("tar", &["-C".as_ref(), directory.as_ref(), "-xf".as_ref(), archive.as_ref()]);
     directory
@@ -61,6 +62,10 @@ fn run(lab: &Lab, bundle: &Path, runtime: &[&str], command: &[&str]) -> Ran {
     config["process"]["terminal"] = false.into();
     if !command.is_empty() {
         config["process"]["args"] = command.into();
+        // umoci gives fewer than others do; to see everything takes this one.
+        for kind in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+            config["process"]["capabilities"][kind] = serde_json::json!(["CAP_DAC_OVERRIDE"]);
+        }
     }
     fs::write(&path, config.to_string()).expect("ours");
     let name = format!("builder-e2e-{}", lab.path().file_name().expect("a name").display()).replace('.', "");
@@ -88,7 +93,7 @@ fn an_image_runs_the_same_under_runc_and_crun() {
     let expected = lab.run(&["run", "app"]);
     assert_eq!(
         (expected.code, expected.stdout.as_str(), expected.stderr.as_str()),
-        (42, "app\n1000 2000\n/w\nb c \napp 644\ndata\ngone 1\n", "error\n")
+        (42, "app\n1000 2000\n/w\nb c d\napp 644\ndata\ngone 1\n", "error\n")
     );
     for compression in ["uncompressed", "gzip"] {
         let bundle = bundle(&lab, &layout(&lab, "app", compression), "latest");
@@ -137,6 +142,8 @@ const PLACES: [&str; 6] = ["all", "bin", "root", "tmp", "var", "w"];
 fn seen(root: &Path) -> BTreeMap<OsString, String> {
     let mut all = facts(root);
     all.retain(|path, _| Path::new(path).iter().next().is_some_and(|first| PLACES.iter().any(|place| first == *place)));
+    // An attribute without a value gets lost in every tool that reads tars with Go's library.
+    all.values_mut().for_each(|fact| *fact = fact.replace(" user.empty=[]", ""));
     all
 }
 
@@ -167,21 +174,21 @@ fn the_file_tree_is_the_same_in_a_container_and_in_every_unpacker() {
     rich(&lab);
     // As a container sees it.
     let tools = gnu_tar(&lab);
-    let archive = lab.context(&[]).join("container.tar");
+    let container = lab.context(&[]).join("container.tar");
     let volume = format!("{}:/tools:ro", tools.display());
     let mut args = vec!["run", "-v", &volume, "app", "/tools/ld.so", "--library-path", "/tools", "/tools/tar"];
     args.extend(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", "/", "-cf", "-"]);
     args.extend(PLACES);
-    let status = lab.command(&args).stdout(File::create(&archive).expect("ours")).status().expect("builder starts");
+    let status = lab.command(&args).stdout(File::create(&container).expect("ours")).status().expect("builder starts");
     assert!(status.success());
     let unpacked = lab.path().join("container");
-    unpack(&archive, &unpacked);
+    unpack(&container, &unpacked);
     let expected = seen(&unpacked);
     assert!(expected.len() > 330, "{} files", expected.len());
     for (path, part) in [
         ("all/setuid", "104755"),
         ("all/all", "security.capability"),
-        ("w/linked/c", "= w/linked/a"),
+        ("w/linked/c", "= w/linked/b"),
         ("w/meta", "7:8"),
     ] {
         assert!(expected[OsStr::new(path)].contains(part), "{path}: {}", expected[OsStr::new(path)]);
@@ -197,26 +204,15 @@ fn the_file_tree_is_the_same_in_a_container_and_in_every_unpacker() {
         assert_same(&seen(&bundle.join("rootfs")), &expected, &format!("umoci, {compression}"));
     }
     // As podman's storage has it.
-    let storage = lab.path().join("podman");
-    let layout = layout(&lab, "app", "zstd");
-    let podman = |args: &[&str]| {
-        let mut all: Vec<&OsStr> = vec![
-            "--storage-driver=vfs".as_ref(),
-            "--root".as_ref(),
-            storage.as_ref(),
-            "--runroot".as_ref(),
-            storage.as_ref(),
-        ];
-        all.extend(args.iter().map(OsStr::new));
-        tool("podman", &all)
-    };
-    podman(&["load", "-q", "-i", layout.to_str().expect("UTF-8")]);
-    let root = podman(&["image", "mount", "app"]);
+    let podman = Podman::new(&lab);
+    let saved = archive(&lab, "app", "zstd");
+    podman.podman(&["load", "-q", "-i", saved.to_str().expect("UTF-8")]);
+    let root = podman.podman(&["image", "mount", "app"]);
     assert_same(&seen(Path::new(root.trim_end())), &expected, "podman");
-    podman(&["image", "unmount", "app"]);
+    podman.podman(&["image", "unmount", "app"]);
     // As our own exports and another store have it.
     let other = Lab::empty();
-    other.ok(&["load".as_ref(), "-i".as_ref(), layout.as_os_str()]);
+    other.ok(&["load".as_ref(), "-i".as_ref(), saved.as_os_str()]);
     assert_same(&exported(&other, "app"), &expected, "loaded, and built to a directory");
 }
 
@@ -225,13 +221,13 @@ fn listings_in_containers_of_all_runtimes_are_equal_to_the_second() {
     let lab = Lab::new();
     rich(&lab);
     let script = format!(
-        "cd / && find {} -type d -exec stat -c '%N %F %a %u:%g %Y' {{}} \\; -o -exec stat -c '%N %F %a %u:%g %s %h %t:%T %Y' {{}} \\; | sort; \
+        "cd / && find {} -type d -exec stat -c '%N %F %a %u:%g %Y' {{}} \\; -o -exec stat -c '%N %F %a %u:%g %s %t:%T %Y' {{}} \\; | sort; \
          cd /all && find . -type f | sort | tr '\\n' '\\0' | xargs -0 md5sum; find / -xdev -name '.wh*'",
         PLACES.join(" ")
     );
     let command = ["sh", "-c", script.as_str()];
     let expected = lab.ok(&[&["run", "app"][..], &command].concat()).stdout;
-    assert!(expected.lines().count() > 400, "{expected}");
+    assert!(expected.lines().count() > 350, "{expected}");
     let bundle = bundle(&lab, &layout(&lab, "app", "gzip"), "latest");
     for (name, runtime) in RUNTIMES {
         let ran = run(&lab, &bundle, runtime, &command);
@@ -263,11 +259,14 @@ fn what_umoci_packs_is_loaded_with_its_changes() {
     let expected = seen(&root);
     let image = format!("{}:packed", layout.display());
     tool("umoci", &["repack".as_ref(), "--image".as_ref(), image.as_ref(), bundle.as_ref()]);
+    // The new image keeps the annotation with the old one's full name.
+    let old = format!("{}:latest", layout.display());
+    tool("umoci", &["rm".as_ref(), "--image".as_ref(), old.as_ref()]);
     let other = Lab::empty();
     let told = other.ok(&["load".as_ref(), "-i".as_ref(), layout.as_os_str()]).stdout;
-    assert!(told.contains("Loaded image: packed:latest\n"), "{told}");
-    assert_same(&exported(&other, "packed"), &expected, "loaded, and built to a directory");
+    assert_eq!(told, "Loaded image: app:latest\n");
+    assert_same(&exported(&other, "app"), &expected, "loaded, and built to a directory");
     let script = "cat /w/link-to-file/x; echo; ls /w/file /all/sub; stat -c %h /all/linked";
-    let ran = other.run(&["run", "packed", "sh", "-c", script]);
+    let ran = other.run(&["run", "app", "sh", "-c", script]);
     assert_eq!(ran.stdout, "in a directory now\n/all/sub:\nnew\n2\n", "{}", ran.stderr);
 }

@@ -18,12 +18,12 @@ fn skopeo(args: &[&str]) -> String {
 }
 
 /// Podman and buildah with a storage of their own.
-struct Podman {
+pub(crate) struct Podman {
     home: PathBuf,
 }
 
 impl Podman {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         let home = lab.path().join("podman");
         fs::create_dir_all(home.join("tmp")).expect("ours");
         let config = "[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\nevents_logger = \"none\"\n\
@@ -48,7 +48,7 @@ impl Podman {
     }
 
     #[track_caller]
-    fn podman(&self, args: &[&str]) -> String {
+    pub(crate) fn podman(&self, args: &[&str]) -> String {
         self.run("podman", args)
     }
 
