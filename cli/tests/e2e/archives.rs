@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::peers::Podman;
-use crate::kit::{Lab, Ran, tool};
+use crate::kit::{Background, Lab, Ran, tool};
 
 /// What the image `app` prints when it runs.
 const GREETING: &str = "made by a step\nfrom the context\n";
@@ -401,6 +401,25 @@ fn what_was_loaded_is_a_base_and_hits_the_cache_on_every_machine() {
     other.ok(&["load", "-i", text(&zstd)]);
     other.ok(&["tag", "app", "base"]);
     assert!(other.build(&context).executed().is_empty());
+}
+
+#[test]
+fn two_loads_at_once_into_one_store_do_not_get_in_each_others_way() {
+    let lab = sample();
+    let expected = id(&lab, "app");
+    let archive = save(&lab, &["app", "busybox"]);
+    let other = Lab::empty();
+    let loads: Vec<Background> = (0..4).map(|_| other.start(&["load", "-i", text(&archive)])).collect();
+    for load in loads {
+        let ran = load.finish();
+        assert_eq!((ran.code, ran.stdout.lines().count()), (0, 2), "{}", ran.stderr);
+    }
+    assert_same_app(&other, &expected);
+    assert_eq!(other.ok(&["images", "-q"]).stdout.lines().count(), 2);
+    // Nothing is there twice, and nothing half.
+    let once = content(&loaded(&archive).0).len();
+    other.ok(&["image", "prune"]);
+    assert!(content(&other).len() <= once + 1, "{:#?}", content(&other));
 }
 
 #[test]

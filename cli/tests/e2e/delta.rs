@@ -27,7 +27,8 @@ impl Dice {
 
 /// Makes one change: few names, so that files, links and directories take each other's place often.
 fn change(context: &Path, dice: &mut Dice) -> String {
-    const NAMES: [&str; 12] = ["a", "b", "c", "s/a", "s/b", "s/t/a", "s/t/b", "b/x", "old/f", "old/g", "c/u/v", "s/t/u/w"];
+    const NAMES: [&str; 12] =
+        ["a", "b", "c", "s/a", "s/b", "s/t/a", "s/t/b", "b/x", "old/f", "old/g", "c/u/v", "s/t/u/w"];
     let name = NAMES[dice.roll(NAMES.len())];
     let path = context.join(name);
     let parent = path.parent().expect("below the context");
@@ -82,14 +83,7 @@ fn clear(context: &Path, path: &Path) {
 fn built(lab: &Lab, context: &Path, target: &str) -> BTreeMap<OsString, String> {
     let out = lab.path().join("out");
     let _ = fs::remove_dir_all(&out);
-    lab.ok(&[
-        "build",
-        "--target",
-        target,
-        "-o",
-        out.to_str().expect("UTF-8"),
-        context.to_str().expect("UTF-8"),
-    ]);
+    lab.ok(&["build", "--target", target, "-o", out.to_str().expect("UTF-8"), context.to_str().expect("UTF-8")]);
     facts(&out.join("d"))
 }
 
@@ -99,7 +93,7 @@ fn a_context_that_changes_often_is_copied_as_if_for_the_first_time() {
     let context = lab.project(DOCKERFILE, &[("a", "1"), ("s/t/a", "2")]);
     let mut dice = Dice(2);
     let mut changes = Vec::new();
-    for round in 0..40 {
+    for round in 0..20 {
         for _ in 0..=dice.roll(3) {
             changes.push(change(&context, &mut dice));
         }

@@ -15,7 +15,7 @@ use crate::pool::{self, Ordered};
 
 /// Over 400 MB of /usr/lib, per core and with both busy: level 1 193 MB/s to .486 of the size, 3 138 to .477, 4 133 to
 /// .475, 5 114 to .467, 6 101 to .465. Above 3 two cores no longer make 1 GiB in 4.5 s, with reading and hashing.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
 /// The vendored libdeflate; raise it together with the crate.
 const VERSION: &str = "1.26";

@@ -1,13 +1,16 @@
 //! Archives that are damaged, cut off, made up, or nothing of the kind.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Layout, content, filter, fresh, id, loaded, save, text};
-use crate::kit::{Lab, Ran, tool};
+use crate::kit::{Background, Lab, Ran, tool};
 
 /// Two layers, each too large to be kept in memory while an archive is read.
 fn two_layers() -> Lab {
@@ -101,7 +104,6 @@ fn digests_that_do_not_fit_are_refused() {
     let lab = two_layers();
     let archive = save(&lab, &["--format=oci", "app"]);
     let wrong = format!("sha256:{}", "0123456789abcdef".repeat(4));
-    type Change<'a> = &'a dyn Fn(&Layout);
     let index = |change: &dyn Fn(&mut Value)| {
         let change = |layout: &Layout| {
             let mut index = layout.json("index.json");
@@ -112,7 +114,7 @@ fn digests_that_do_not_fit_are_refused() {
         change(&layout);
         layout
     };
-    let edited = |change: Change<'_>| {
+    let edited = |change: &dyn Fn(&Layout)| {
         let layout = Layout::of(&lab, &archive);
         change(&layout);
         layout
@@ -166,7 +168,7 @@ fn digests_that_do_not_fit_are_refused() {
             "more diff ids than layers",
             edited(&|layout| {
                 layout.edit(|config, _| {
-                    config["rootfs"]["diff_ids"].as_array_mut().expect("a list").push(wrong.as_str().into())
+                    config["rootfs"]["diff_ids"].as_array_mut().expect("a list").push(wrong.as_str().into());
                 });
             }),
             "2 layers and 3 diff ids",
@@ -282,4 +284,24 @@ fn a_failed_load_changes_nothing_of_what_was_there() {
     // And the whole one is welcome afterwards.
     target.ok(&["load", "-i", text(&archive)]);
     assert_eq!(id(&target, "app"), old);
+}
+
+#[test]
+fn a_load_that_is_killed_leaves_nothing_that_counts() {
+    let lab = two_layers();
+    let archive = save(&lab, &["app"]);
+    let whole = fs::read(&archive).expect("saved");
+    let target = Lab::empty();
+    for part in [3, 6] {
+        let mut load = Background::start(target.command(&["load"]).stdin(Stdio::piped()));
+        // The pipe holds less than this: what is written has mostly been read.
+        load.stdin().write_all(&whole[..whole.len() / 8 * part]).expect("it reads");
+        load.signal(Signal::KILL);
+        assert_eq!(load.finish().code, -1);
+        assert_eq!(target.ok(&["images", "-q"]).stdout, "");
+    }
+    target.ok(&["image", "prune"]);
+    assert_eq!(content(&target), [] as [PathBuf; 0]);
+    target.ok(&["load", "-i", text(&archive)]);
+    assert_eq!(id(&target, "app"), id(&lab, "app"));
 }
