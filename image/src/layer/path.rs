@@ -31,7 +31,9 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, Reason> {
                 clean.truncate(parent);
             }
             _ => {
-                if part.len() > NAME_MAX || clean.len() + 1 + part.len() > PATH_MAX {
+                // A removal is called after what it removes, whose name may be as long as any.
+                let name = part.strip_prefix(b".wh.").unwrap_or(part);
+                if name.len() > NAME_MAX || clean.len() + 1 + part.len() > PATH_MAX {
                     return Err(Reason::PathTooLong);
                 }
                 if !clean.is_empty() {
@@ -88,6 +90,8 @@ mod tests {
             assert_eq!(clean(raw).ok().as_deref(), *expected, "{}", raw.escape_ascii());
         }
         assert!(clean(&[b'a'; 255]).is_ok());
+        assert!(clean(&[b".wh.".as_slice(), &[b'a'; 255]].concat()).is_ok());
+        assert!(clean(&[b".wh.".as_slice(), &[b'a'; 256]].concat()).is_err());
         assert!(clean(&[b'a'; 256]).is_err());
         assert!(clean(&b"a/".repeat(3000)).is_err());
     }
