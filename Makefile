@@ -80,6 +80,27 @@ bench: deps build ## compares with Docker and buildah; BENCH='--write' puts the 
 bench-deps: PACKAGES := $(BENCH_PACKAGES)
 bench-deps: deps ## installs the peers that `make bench` compares with
 
+.PHONY: test-apps
+test-apps: deps build base-tars ## builds, runs and changes real applications with packages from the registries; APPS='rust c' takes some
+	$(SUDO) testdata/apps/run.sh $(BUILDER) $(TARGET) $(APPS)
+
+# Each fuzz target runs for this long. Without a nightly toolchain the stable one is told to take the unstable flags.
+FUZZ_SECONDS   := 600
+FUZZ_TARGETS   := grammar plan expand mount ignore wildcard tar reference
+FUZZ_SANITIZER := none
+FUZZ_CARGO      = $(if $(shell rustup toolchain list 2>/dev/null | grep '^nightly'),cargo +nightly,RUSTC_BOOTSTRAP=1 cargo)
+
+.PHONY: fuzz
+fuzz: PACKAGES += g++
+fuzz: deps cargo ## fuzzes each target for FUZZ_SECONDS; FUZZ_TARGETS='grammar tar' takes some. See fuzz/README.md
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	fuzz/seeds.sh
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "fuzzing $$target for $(FUZZ_SECONDS) seconds"; \
+	    $(FUZZ_CARGO) fuzz run --sanitizer $(FUZZ_SANITIZER) $$target -- -dict=fuzz/dictionaries/$$target.dict \
+	        -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=$$([[ $$target == tar ]] && echo 32768 || echo 2048) -print_final_stats=1; \
+	done
+
 .PHONY: fmt
 fmt: cargo ## formats the sources
 	cargo fmt --all

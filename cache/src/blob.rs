@@ -239,6 +239,17 @@ impl Store {
         }
     }
 
+    /// All blobs that were made of the layer tar `diff_id` and are still there.
+    pub fn layer_blobs(&self, diff_id: &DiffId) -> Result<Vec<BlobInfo>> {
+        let digests = self.read(|db| {
+            let mut select =
+                db.prepare_cached("SELECT blob FROM layer_blobs WHERE diff_id = ? ORDER BY compression")?;
+            let digests = select.query_map([diff_id.as_bytes()], |row| Ok(BlobDigest::from_bytes(row.get(0)?)))?;
+            Ok(digests.collect::<rusqlite::Result<Vec<_>>>()?)
+        })?;
+        digests.iter().filter_map(|digest| self.blob(digest).transpose()).collect()
+    }
+
     /// Remembers the blob that was made of the layer tar `diff_id`.
     pub fn set_layer_blob(&self, diff_id: &DiffId, compression: &str, blob: &BlobInfo) -> Result<()> {
         self.write(Commit::Lazy, |db| {

@@ -22,6 +22,7 @@ use crate::error::{At, Error, Result};
 use crate::id::{BlobDigest, LayerId};
 use crate::layer::{decode_chain, id_of, layer_directory};
 use crate::lock::{self, Wait};
+use crate::mount;
 use crate::prune;
 use crate::schema::BOOT_TABLES;
 use crate::store::{Commit, Store};
@@ -39,13 +40,18 @@ pub(crate) fn boot_id() -> Result<String> {
 impl Store {
     /// Whether anything was written that a power cut could take away.
     pub fn unsynced(&self) -> Result<bool> {
-        Ok(self.newest_unsynced()?.iter().any(|newest| *newest > 0))
+        let mounts = |db: &Connection| {
+            let select = "SELECT EXISTS (SELECT 1 FROM mounts INDEXED BY mounts_unsynced WHERE boot IS NOT NULL)";
+            Ok(db.prepare_cached(select)?.query_row([], |row| row.get(0))?)
+        };
+        Ok(self.newest_unsynced()?.iter().any(|newest| *newest > 0) || self.read(mounts)?)
     }
 
     /// Flushes the store to the disk, and marks what it holds durable. Does nothing when everything is.
     pub fn sync(&self) -> Result<()> {
         let newest = self.newest_unsynced()?;
-        if newest.iter().all(|newest| *newest == 0) {
+        let mounts = self.resting_mounts()?;
+        if newest.iter().all(|newest| *newest == 0) && mounts.is_empty() {
             return Ok(());
         }
         let flushed = File::open(self.root()).and_then(|root| Ok(rustix::fs::syncfs(root)?));
@@ -57,6 +63,10 @@ impl Store {
             for (table, newest) in BOOT_TABLES.iter().zip(newest) {
                 let sql = format!("UPDATE {table} SET boot = NULL WHERE boot IS NOT NULL AND boot <> ? AND seq <= ?");
                 db.prepare_cached(&sql)?.execute(params![LOST, newest])?;
+            }
+            for seq in mounts {
+                db.prepare_cached("UPDATE mounts SET boot = NULL WHERE boot <> ? AND seq = ?")?
+                    .execute(params![LOST, seq])?;
             }
             db.prepare_cached(
                 "UPDATE names SET durable = image
@@ -88,6 +98,7 @@ fn mark_lost(db: &Transaction<'_>, newest: &[i64; 4]) -> Result<()> {
         let sql = format!("UPDATE {table} SET boot = ? WHERE boot IS NOT NULL AND seq <= ?");
         db.execute(&sql, params![LOST, newest])?;
     }
+    db.execute("UPDATE mounts SET boot = ? WHERE boot IS NOT NULL", [LOST])?;
     set_boot(db, LOST)
 }
 
@@ -115,6 +126,9 @@ pub(crate) fn drop_lost(store: &Store) -> Result<()> {
         for layer in lost.layers {
             trash::discard(store.root(), &layer_directory(store.root(), layer))?;
         }
+        for mount in lost.mounts {
+            trash::discard(store.root(), &mount::directory(store.root(), mount))?;
+        }
         for blob in lost.blobs {
             remove_file(&blob_path(store.root(), &blob))?;
         }
@@ -138,6 +152,7 @@ fn set_boot(db: &Connection, boot: &str) -> Result<()> {
 struct Lost {
     layers: Vec<LayerId>,
     blobs: Vec<BlobDigest>,
+    mounts: Vec<LayerId>,
 }
 
 fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
@@ -146,17 +161,26 @@ fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
     let mut select = db.prepare("SELECT digest FROM blobs WHERE boot <> ?")?;
     let blobs =
         select.query_map([boot], |row| Ok(BlobDigest::from_bytes(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
-    for table in ["layers", "blobs", "images"] {
+    let mut select = db.prepare("SELECT id FROM mounts WHERE boot <> ?")?;
+    let mounts = select.query_map([boot], |row| Ok(mount::id_of(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
+    for table in ["layers", "blobs", "images", "mounts"] {
         db.execute(&format!("DELETE FROM {table} WHERE boot <> ?"), [boot])?;
     }
     // Their components still explain what changes next.
     db.execute("UPDATE records SET output = NULL, boot = NULL WHERE boot <> ?", [boot])?;
     drop_incomplete(db)?;
     db.execute_batch(
-        "UPDATE names SET image = durable WHERE image NOT IN (SELECT id FROM images) AND durable IS NOT NULL;
+        // A name for several platforms is whole, or goes back to what it was before.
+        "CREATE TEMP TABLE broken AS
+            SELECT name FROM names WHERE image NOT IN (SELECT id FROM images)
+            UNION SELECT name FROM platforms WHERE image NOT IN (SELECT id FROM images);
+         UPDATE names SET image = durable, form = NULL
+            WHERE durable IS NOT NULL AND name IN (SELECT name FROM broken);
+         DELETE FROM platforms WHERE name IN (SELECT name FROM broken);
+         DROP TABLE broken;
          DELETE FROM names WHERE image NOT IN (SELECT id FROM images);",
     )?;
-    Ok(Lost { layers, blobs })
+    Ok(Lost { layers, blobs, mounts })
 }
 
 /// What was written after a flush had failed may be on the disk and build on layers that are not.

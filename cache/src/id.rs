@@ -133,6 +133,16 @@ sha256_type! {
     DiffId
 }
 
+impl DiffId {
+    /// Bytes of a tar without entries: two blocks of zeros.
+    pub const EMPTY_TAR_SIZE: usize = 1024;
+
+    /// The diff id of a layer that holds nothing.
+    pub fn of_empty_tar() -> Self {
+        Self::of(&[0; Self::EMPTY_TAR_SIZE])
+    }
+}
+
 impl From<DiffId> for BlobDigest {
     fn from(id: DiffId) -> Self {
         Self(id.0)

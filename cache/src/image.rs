@@ -1,14 +1,12 @@
-//! Images: a config blob, a chain of layers, and names.
-//!
-//! A name keeps in mind which image it named when that was last on the disk: should a power cut take a new image
-//! away, the name goes back to the old one instead of vanishing.
+//! Images: a config blob and a chain of layers. What they are called is in `name`.
 
 use builder_solver::CacheKey;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 use crate::error::{Error, Result};
 use crate::id::{BlobDigest, DiffId, Snapshot};
 use crate::layer::{decode_chain, encode_chain, require_layers};
+use crate::name::{forget_image, is_named, names_of, platform_of};
 use crate::store::{Commit, Store};
 
 /// An image to put into the store.
@@ -49,6 +47,8 @@ pub struct Image {
     pub target: Option<CacheKey>,
     /// Its names, sorted.
     pub names: Vec<String>,
+    /// The names that mean it on its platform only, and another image where no platform is said; sorted.
+    pub platform_of: Vec<String>,
 }
 
 /// What went away with an image.
@@ -113,52 +113,11 @@ impl Store {
         self.write_index()
     }
 
-    /// Names an image; `name` is a full reference (`docker.io/library/app:latest`). Tells what it named before. A
-    /// name that names it already costs no write.
-    pub fn tag(&self, name: &str, id: &BlobDigest) -> Result<Option<BlobDigest>> {
-        let before = self.read(|db| named(db, name))?;
-        if before == Some(*id) {
-            return Ok(before);
-        }
-        let before = self.write(Commit::Lazy, |db| {
-            if !db.prepare_cached("SELECT 1 FROM images WHERE id = ?")?.exists([id.as_bytes()])? {
-                return Err(Error::NoImage(*id));
-            }
-            let before = named(db, name)?;
-            db.execute(
-                "INSERT INTO names (name, image) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
-                params![name, id.as_bytes()],
-            )?;
-            Ok(before)
-        })?;
-        self.write_index()?;
-        Ok(before)
-    }
-
-    /// Takes a name away. Tells what it named.
-    pub fn untag(&self, name: &str) -> Result<Option<BlobDigest>> {
-        let before = self.write(Commit::Lazy, |db| {
-            let before = named(db, name)?;
-            db.execute("DELETE FROM names WHERE name = ?", [name])?;
-            Ok(before)
-        })?;
-        if before.is_some() {
-            self.write_index()?;
-        }
-        Ok(before)
-    }
-
-    /// Removes an image and its names, and the files that nothing else needs. The records of the steps that led to
+    /// Removes an image and its names, what only they named for other platforms, and the files that nothing else
+    /// needs. The records of the steps that led to
     /// it stay, and with them their layers.
     pub fn remove_image(&self, id: &BlobDigest) -> Result<RemovedImage> {
-        let names = self.write(Commit::Durable, |db| {
-            if db.execute("DELETE FROM images WHERE id = ?", [id.as_bytes()])? == 0 {
-                return Err(Error::NoImage(*id));
-            }
-            let names = names_of(db, id)?;
-            db.execute("DELETE FROM names WHERE image = ?", [id.as_bytes()])?;
-            Ok(names)
-        })?;
+        let names = self.write(Commit::Durable, |db| forget_image(db, id)?.ok_or(Error::NoImage(*id)))?;
         self.write_index()?;
         match self.collect_garbage() {
             Ok(pruned) => Ok(RemovedImage { names, freed: pruned.freed, deferred: false }),
@@ -170,11 +129,7 @@ impl Store {
     /// Removes an image unless it has a name, which somebody may have given it meanwhile. Tells whether it is gone.
     pub fn remove_nameless_image(&self, id: &BlobDigest) -> Result<bool> {
         let gone = self.write(Commit::Lazy, |db| {
-            let named =
-                db.query_row("SELECT EXISTS (SELECT 1 FROM names WHERE image = ?)", [id.as_bytes()], |row| {
-                    row.get::<_, bool>(0)
-                })?;
-            Ok(!named && db.execute("DELETE FROM images WHERE id = ?", [id.as_bytes()])? > 0)
+            Ok(!is_named(db, id)? && db.execute("DELETE FROM images WHERE id = ?", [id.as_bytes()])? > 0)
         })?;
         if gone {
             self.write_index()?;
@@ -220,6 +175,7 @@ impl Store {
             let mut images = select.query_map(values, image_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
             for image in &mut images {
                 image.names = names_of(db, &image.id)?;
+                image.platform_of = platform_of(db, &image.id)?;
             }
             Ok(images)
         })
@@ -238,17 +194,6 @@ impl Image {
     }
 }
 
-fn named(db: &Connection, name: &str) -> Result<Option<BlobDigest>> {
-    let mut select = db.prepare_cached("SELECT image FROM names WHERE name = ?")?;
-    Ok(select.query_row([name], |row| row.get(0)).optional()?.map(BlobDigest::from_bytes))
-}
-
-fn names_of(db: &Connection, id: &BlobDigest) -> Result<Vec<String>> {
-    let mut select = db.prepare_cached("SELECT name FROM names WHERE image = ? ORDER BY name")?;
-    let names = select.query_map([id.as_bytes()], |row| row.get(0))?;
-    Ok(names.collect::<rusqlite::Result<_>>()?)
-}
-
 fn image_of(row: &Row<'_>) -> rusqlite::Result<Image> {
     let (diff_ids, _) = row.get_ref(2)?.as_blob()?.as_chunks::<32>();
     Ok(Image {
@@ -260,5 +205,6 @@ fn image_of(row: &Row<'_>) -> rusqlite::Result<Image> {
         size: row.get::<_, i64>(5)? as u64,
         target: row.get::<_, Option<_>>(6)?.map(CacheKey::from_bytes),
         names: Vec::new(),
+        platform_of: Vec::new(),
     })
 }

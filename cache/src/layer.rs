@@ -117,9 +117,11 @@ impl ActiveLayer {
             trash::remove(self.store.root(), &target).ok();
             return Err(error);
         }
-        // What overlay left in its work directory keeps nobody waiting.
-        let (root, work) = (self.store.root().to_owned(), self.work.clone());
-        rayon::spawn(move || drop(trash::remove(&root, &work)));
+        // What overlay leaves behind is one empty directory in its work directory; anything else waits for the sweep.
+        let _ = fs::remove_dir(self.work.join("work"));
+        if fs::remove_dir(&self.work).is_err() {
+            trash::discard(self.store.root(), &self.work).ok();
+        }
         self.committed = true;
         Ok(self.id)
     }

@@ -11,7 +11,9 @@
 //! ├── active/<session>/         what that process is writing:
 //! │   ├── <id>/fs, <id>.work      a layer: upper and work directory of its overlay
 //! │   └── ingest-<id>             a blob
+//! ├── mounts/<id>/fs           a directory that outlives builds, for RUN --mount=type=cache    (mount)
 //! ├── contexts/<hex>.index      stat index of a local context                                  (context)
+//! ├── remotes/                  what was fetched: answers of servers, repositories             (remotes)
 //! ├── locks/<hex>               held while somebody works on that cache key                    (lock)
 //! ├── gc.lock                   shared: uses the store; exclusive: deletes from it             (lock)
 //! ├── reserve                   room for a prune when the disk is full                         (reserve)
@@ -36,6 +38,7 @@
 mod blob;
 pub mod content;
 mod context;
+mod derived;
 mod durability;
 mod error;
 mod id;
@@ -43,8 +46,11 @@ mod image;
 mod layer;
 mod layout;
 mod lock;
+mod mount;
+mod name;
 mod prune;
 mod record;
+mod remotes;
 mod reserve;
 mod schema;
 mod session;
@@ -59,7 +65,9 @@ pub use id::{BlobDigest, DiffId, LayerId, ParseIdError, Snapshot};
 pub use image::{Image, NewImage, RemovedImage};
 pub use layer::{ActiveLayer, Layer, LayerMeta};
 pub use lock::{KeyLock, Lease};
+pub use mount::{BusyMount, CacheDirectory, TakenMount};
+pub use name::Named;
 pub use prune::{PruneImagesOptions, PruneOptions, Pruned};
 pub use record::StoredRecord;
 pub use store::{OpenOptions, Store};
-pub use usage::{LayerUsage, Usage};
+pub use usage::{LayerUsage, MountUsage, Usage};

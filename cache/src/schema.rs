@@ -14,7 +14,8 @@ use rusqlite::Connection;
 use crate::error::{Error, Result};
 
 /// Step `n` leads from format `n` to format `n + 1`. Never change one that was released; add another.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
     CREATE TABLE layers (
@@ -91,7 +92,49 @@ const MIGRATIONS: &[&str] = &["
     -- `durable` is what the name falls back to when a power cut takes the image away.
     CREATE TABLE names (name TEXT PRIMARY KEY, image BLOB NOT NULL, durable BLOB) STRICT, WITHOUT ROWID;
     CREATE INDEX names_image ON names (image);
-"];
+",
+    "
+    -- How the manifest of what a name stands for is made.
+    ALTER TABLE names ADD COLUMN form TEXT;
+
+    -- What a name stands for on each platform, when that is more than one image.
+    CREATE TABLE platforms (
+        name TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        platform TEXT NOT NULL,
+        image BLOB NOT NULL,
+        PRIMARY KEY (name, platform)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX platforms_image ON platforms (image);
+    CREATE TRIGGER names_deleted AFTER DELETE ON names BEGIN
+        DELETE FROM platforms WHERE name = OLD.name;
+    END;
+
+    -- Other tars that can be made of a layer: with clamped times, or with a table of contents in it.
+    CREATE TABLE derived_tars (
+        layer INTEGER NOT NULL,
+        form TEXT NOT NULL,
+        diff_id BLOB NOT NULL,
+        tar_size INTEGER NOT NULL,
+        PRIMARY KEY (layer, form)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    -- Directories that outlive a build: `RUN --mount=type=cache`.
+    CREATE TABLE mounts (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id INTEGER NOT NULL UNIQUE,
+        key BLOB NOT NULL,
+        name TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        last_used_ms INTEGER NOT NULL,
+        uses INTEGER NOT NULL,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX mounts_key ON mounts (key);
+    CREATE INDEX mounts_unsynced ON mounts (boot) WHERE boot IS NOT NULL;
+",
+];
 
 /// The format that this builder writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

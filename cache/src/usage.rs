@@ -1,11 +1,14 @@
 //! What takes how much room, and for whom.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::id::{LayerId, Snapshot};
 use crate::layer::{decode_chain, id_of};
+use crate::mount;
 use crate::store::Store;
 
 /// What the store holds.
@@ -29,8 +32,31 @@ pub struct Usage {
     pub evicted: u64,
     /// How many images.
     pub images: u64,
-    /// Bytes of the layers that no image needs.
+    /// Bytes of the layers that no image needs, and of all cache mounts.
     pub reclaimable_bytes: u64,
+    /// Each cache mount, oldest first.
+    pub mounts: Vec<MountUsage>,
+    /// Bytes of all cache mounts.
+    pub mount_bytes: u64,
+}
+
+/// One cache mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountUsage {
+    /// Its name in the store.
+    pub id: String,
+    /// What Dockerfiles call it.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Its entries.
+    pub files: u64,
+    /// When it was made, in milliseconds since the epoch.
+    pub created_ms: i64,
+    /// When a step last used it.
+    pub last_used_ms: i64,
+    /// How many steps have used it.
+    pub uses: u64,
 }
 
 /// One layer and who needs it.
@@ -101,10 +127,30 @@ impl Store {
                     Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
                 })?;
             usage.trees = db.query_row("SELECT count(*) FROM trees", [], |row| row.get::<_, i64>(0))? as u64;
+            let mut select =
+                db.prepare("SELECT id, name, created_ms, last_used_ms, uses FROM mounts ORDER BY created_ms, id")?;
+            let mounts = select.query_map([], |row| {
+                Ok(MountUsage {
+                    id: mount::id_of(row.get(0)?).to_string(),
+                    name: row.get(1)?,
+                    size: 0,
+                    files: 0,
+                    created_ms: row.get(2)?,
+                    last_used_ms: row.get(3)?,
+                    uses: row.get::<_, i64>(4)? as u64,
+                })
+            })?;
+            usage.mounts = mounts.collect::<rusqlite::Result<_>>()?;
             Ok(usage)
         })?;
+        for mount in &mut usage.mounts {
+            let found = measure(&self.root().join("mounts").join(&mount.id));
+            (mount.size, mount.files) = (found.bytes, found.entries);
+        }
+        usage.mount_bytes = usage.mounts.iter().map(|mount| mount.size).sum();
         usage.layer_bytes = usage.layers.iter().map(|layer| layer.size).sum();
-        usage.reclaimable_bytes = usage.layers.iter().filter(|layer| layer.images == 0).map(|layer| layer.size).sum();
+        let unneeded: u64 = usage.layers.iter().filter(|layer| layer.images == 0).map(|layer| layer.size).sum();
+        usage.reclaimable_bytes = unneeded + usage.mount_bytes;
         usage.database_bytes = ["builder.db", "builder.db-wal"]
             .iter()
             .filter_map(|name| fs::metadata(self.root().join(name)).ok())
@@ -112,6 +158,43 @@ impl Store {
             .sum();
         Ok(usage)
     }
+}
+
+/// How much is in a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Measured {
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+}
+
+/// Counts what is in the `fs` of a cache mount, hard links once. Steps may be changing it, and what is there may be made
+/// to confuse: what can't be looked at counts as nothing, and nothing outside is looked at.
+pub(crate) fn measure(mount: &Path) -> Measured {
+    measure_tree(mount.join("fs"))
+}
+
+/// The bytes of the files below a directory.
+pub(crate) fn bytes_of_tree(directory: &Path) -> u64 {
+    measure_tree(directory.to_owned()).bytes
+}
+
+fn measure_tree(directory: PathBuf) -> Measured {
+    let mut found = Measured::default();
+    let mut linked = HashSet::new();
+    let mut waiting = vec![directory];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            // Of the entry itself, not of what a link leads to.
+            let Ok(metadata) = entry.metadata() else { continue };
+            found.entries += 1;
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            } else if metadata.nlink() == 1 || linked.insert(metadata.ino()) {
+                found.bytes += metadata.len();
+            }
+        }
+    }
+    found
 }
 
 /// Layers with an index.

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use builder_cache::{BlobDigest, DiffId, Error, NewImage};
+use builder_cache::{BlobDigest, DiffId, Error, Named, NewImage, PruneImagesOptions};
 use common::{chain, image, layer, store};
 
 fn with_manifest(store: &builder_cache::Store, config: &str) -> NewImage {
@@ -153,4 +153,80 @@ fn removing_an_image_while_somebody_builds_defers_the_files() {
     assert!(store.part_dirs(&id).unwrap()[0].exists());
     drop((lease, builder));
     assert_eq!(store.prune(&builder_cache::PruneOptions::default()).unwrap().layers, 1);
+}
+
+fn platforms(store: &builder_cache::Store, tag: &str) -> Named {
+    let [amd, arm] = ["amd64", "arm64"].map(|name| image(store, &format!("{tag} {name}"), &[layer(store, name)], None));
+    let list = vec![("linux/amd64".to_owned(), amd), ("linux/arm64".to_owned(), arm)];
+    Named { image: amd, platforms: list, form: Some("{}".to_owned()) }
+}
+
+#[test]
+fn a_name_stands_for_an_image_on_each_platform() {
+    let (_root, store) = store();
+    let one = image(&store, "one", &[], None);
+    store.tag("n", &one).unwrap();
+    let set = platforms(&store, "1");
+    assert_eq!(store.set_name("n", &set).unwrap(), Some(one));
+    assert_eq!(store.name("n").unwrap().as_ref(), Some(&set));
+    assert_eq!(store.image_by_name("n").unwrap().unwrap().id, set.image);
+    let arm = store.image(&set.platforms[1].1).unwrap().unwrap();
+    assert_eq!((arm.names.as_slice(), arm.platform_of.as_slice()), (&[][..], &["n".to_owned()][..]));
+    assert!(store.image(&set.image).unwrap().unwrap().platform_of.is_empty());
+    // It is named: nobody takes it for garbage.
+    assert!(!store.remove_nameless_image(&arm.id).unwrap());
+    assert_eq!(store.prune_images(&PruneImagesOptions::default()).unwrap().images, [one]);
+    // A name for one image is no name for several.
+    store.tag("n", &set.image).unwrap();
+    assert_eq!(store.name("n").unwrap(), Some(Named::one(set.image)));
+    assert!(store.remove_nameless_image(&arm.id).unwrap());
+    let missing = Named { platforms: vec![("linux/arm64".to_owned(), arm.id)], ..Named::one(set.image) };
+    assert!(matches!(store.set_name("n", &missing), Err(Error::NoImage(id)) if id == arm.id));
+}
+
+#[test]
+fn the_last_name_takes_all_platforms_with_it() {
+    let (_root, store) = store();
+    let set = platforms(&store, "1");
+    let other = platforms(&store, "2");
+    store.set_name("n", &set).unwrap();
+    store.set_name("m", &Named { platforms: vec![set.platforms[1].clone()], ..other.clone() }).unwrap();
+    store.remove_image(&set.image).unwrap();
+    assert!(store.name("n").unwrap().is_none());
+    assert!(store.image(&set.platforms[1].1).unwrap().is_some(), "another name needs it");
+    store.remove_image(&other.image).unwrap();
+    let left: Vec<_> = store.images().unwrap().into_iter().map(|image| image.id).collect();
+    assert_eq!(left, [other.platforms[1].1], "only what no name had");
+}
+
+#[test]
+fn a_power_cut_takes_a_name_for_several_platforms_back_as_a_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let open = |boot: &str| builder_cache::OpenOptions::new().boot_id(boot).open(root.path()).unwrap();
+    let store = open("1");
+    let one = image(&store, "one", &[layer(&store, "one")], None);
+    store.tag("n", &one).unwrap();
+    let amd = image(&store, "amd", &[layer(&store, "amd")], None);
+    store.sync().unwrap();
+    let arm = image(&store, "arm", &[layer(&store, "arm")], None);
+    let list = vec![("linux/amd64".to_owned(), amd), ("linux/arm64".to_owned(), arm)];
+    store.set_name("n", &Named { image: amd, platforms: list, form: None }).unwrap();
+    drop(store);
+    let store = open("2");
+    assert_eq!(store.name("n").unwrap(), Some(Named::one(one)));
+}
+
+#[test]
+fn other_tars_of_a_layer_are_remembered_as_long_as_it_is_there() {
+    let (_root, store) = store();
+    let id = layer(&store, "x");
+    let tar = DiffId::of(b"clamped");
+    assert_eq!(store.derived_tar(&id, "clamp 1").unwrap(), None);
+    store.set_derived_tar(&id, "clamp 1", &tar, 7).unwrap();
+    assert_eq!(store.derived_tar(&id, "clamp 1").unwrap(), Some((tar, 7)));
+    assert_eq!(store.derived_tar(&id, "clamp 2").unwrap(), None);
+    assert_eq!(store.derivation(&id, &tar).unwrap().as_deref(), Some("clamp 1"));
+    assert_eq!(store.derivation(&id, &DiffId::of(b"other")).unwrap(), None);
+    store.collect_garbage().unwrap();
+    assert_eq!(store.derived_tar(&id, "clamp 1").unwrap(), None);
 }

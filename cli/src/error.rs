@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use builder_solver::VertexId;
+
 /// What a command returns.
 pub(crate) type CliResult<T> = Result<T, CliError>;
 
@@ -24,6 +26,8 @@ pub(crate) enum CliError {
     Diagnosed(String),
     /// A step of a build failed. Shown by the build itself, which knows its log and its line.
     Step {
+        /// Which.
+        vertex: Option<VertexId>,
         /// The instruction in the Dockerfile.
         span: Option<std::ops::Range<usize>>,
         /// The step's name.

@@ -1,5 +1,6 @@
 //! The `builder` command: the command line, progress, and the wiring of the libraries. Only this crate prints.
 
+mod bake;
 mod build;
 mod cache_graph;
 mod commands;

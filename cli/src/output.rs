@@ -18,8 +18,13 @@ pub(crate) fn notice(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Rows as a table: columns as wide as their widest cell, two spaces between them.
+/// Rows as a table: columns as wide as their widest cell, three spaces between them.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    columns(rows, 3)
+}
+
+/// Rows as a table with `gap` spaces between the columns.
+pub(crate) fn columns(rows: &[Vec<String>], gap: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
@@ -30,7 +35,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         for (column, cell) in row.iter().enumerate() {
             line.push_str(cell);
             if column + 1 < row.len() {
-                line.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + 3));
+                line.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + gap));
             }
         }
         text.push_str(line.trim_end());

@@ -90,6 +90,14 @@ fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
     Ok(found.pop().map(|image| Found { image, name: None }))
 }
 
+/// What a name that was found stands for on a platform, when it stands for several images; else what was found.
+pub(crate) fn for_platform(store: &Store, name: &str, found: Image, platform: Option<&str>) -> CliResult<Image> {
+    let Some(wanted) = platform else { return Ok(found) };
+    let named = store.name(name)?.map(|named| named.platforms).unwrap_or_default();
+    let Some((_, id)) = named.iter().find(|(platform, _)| platform == wanted) else { return Ok(found) };
+    Ok(store.image(id)?.unwrap_or(found))
+}
+
 /// The full form of a name that is to be given.
 pub(crate) fn full_name(text: &str) -> CliResult<String> {
     match text.parse::<Reference>() {

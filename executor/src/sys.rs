@@ -8,6 +8,8 @@
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
@@ -33,6 +35,16 @@ pub(crate) fn fork() -> io::Result<Forked> {
         pid => rustix::process::Pid::from_raw(pid)
             .map(Forked::Parent)
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}
+
+/// The process that `command` starts dies with the thread that starts it, however that ends.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let set = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
+    // SAFETY: between fork and exec only what is safe in a signal handler may be done: this is one system call, and
+    // neither it nor the conversion of its error allocates or takes a lock.
+    unsafe {
+        command.pre_exec(set);
     }
 }
 

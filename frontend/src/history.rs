@@ -20,6 +20,9 @@ use crate::go_text;
 /// The comment of every entry.
 pub const COMMENT: &str = "buildkit.dockerfile.v0";
 
+/// The comment of a layer that no instruction made.
+const EXPORTER_COMMENT: &str = "buildkit.exporter.image.v0";
+
 /// An entry, and the vertex whose result is its layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
@@ -35,6 +38,13 @@ impl HistoryEntry {
     /// An entry of the base image.
     pub(crate) fn inherited(entry: &History) -> Self {
         Self { entry: entry.clone(), inherited: true, vertex: None }
+    }
+
+    /// The entry of a layer that no instruction made: the files of a named context below a stage.
+    pub(crate) fn of_context(name: &str, vertex: VertexId) -> Self {
+        let mut entry = Self::new(format!("[context {name}] load from client"), Some(vertex));
+        EXPORTER_COMMENT.clone_into(&mut entry.entry.comment);
+        entry
     }
 
     /// An entry of an instruction; with a vertex it has a layer.

@@ -176,6 +176,12 @@ impl Mount {
         Ok(mount)
     }
 
+    /// The target as written, for messages; empty when there is none.
+    pub(crate) fn target(&self) -> &str {
+        let target = self.options.iter().rfind(|option| option.key == MountKey::Target);
+        target.and_then(|option| option.value.as_ref()).map_or("", Word::as_str)
+    }
+
     /// What the mount means once `expand` has replaced the variables in each value (`from` is never expanded). Errors
     /// point at the option that is wrong.
     pub fn resolve<E: From<ParseError>>(

@@ -13,7 +13,7 @@ pub struct PortError {
 }
 
 /// A range of ports of one protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ports {
     protocol: &'static str,
     first: u16,
@@ -29,7 +29,7 @@ pub(crate) fn parse(word: &str) -> Result<Ports, PortError> {
         "" | "tcp" => "tcp",
         "udp" => "udp",
         "sctp" => "sctp",
-        other => return Err(wrong(format!("`{other}` is no protocol; `tcp`, `udp` and `sctp` are"))),
+        other => return Err(wrong(format!("invalid proto: {other} (`tcp`, `udp` and `sctp` are known)"))),
     };
     let (first, last) = range(ports).map_err(wrong)?;
     if let Some(front) = front {
@@ -50,21 +50,22 @@ pub(crate) fn parse(word: &str) -> Result<Ports, PortError> {
     Ok(Ports { protocol, first, last })
 }
 
-/// All ports of all ranges as `80/tcp`, each once, sorted as text. Ranges are joined first, so that many overlapping
-/// ones cost nothing.
-pub(crate) fn list(mut ranges: Vec<Ports>) -> Vec<String> {
-    ranges.sort_unstable();
-    let mut joined: Vec<Ports> = Vec::new();
+/// All ports of all ranges as `80/tcp`, each once, sorted as text, as BuildKit writes them into the history. However often
+/// they are named, there are no more than there are numbers.
+pub(crate) fn list(ranges: &[Ports]) -> Vec<String> {
+    let mut known: Vec<(&str, Vec<bool>)> = Vec::new();
+    let mut ports = Vec::new();
     for range in ranges {
-        match joined.last_mut() {
-            Some(last) if last.protocol == range.protocol && range.first <= last.last => {
-                last.last = last.last.max(range.last);
+        let at = known.iter().position(|(protocol, _)| *protocol == range.protocol).unwrap_or_else(|| {
+            known.push((range.protocol, vec![false; 1 << 16]));
+            known.len() - 1
+        });
+        for port in range.first..=range.last {
+            if !std::mem::replace(&mut known[at].1[usize::from(port)], true) {
+                ports.push(format!("{port}/{}", range.protocol));
             }
-            _ => joined.push(range),
         }
     }
-    let ports = joined.iter().flat_map(|range| (range.first..=range.last).map(|port| (port, range.protocol)));
-    let mut ports: Vec<String> = ports.map(|(port, protocol)| format!("{port}/{protocol}")).collect();
     ports.sort_unstable();
     ports
 }
@@ -101,17 +102,17 @@ mod tests {
             ("[::1]:8000-9000:80", &["80/tcp"]),
         ];
         for (word, expected) in table {
-            assert_eq!(list(vec![parse(word).unwrap()]), expected, "{word}");
+            assert_eq!(list(&[parse(word).unwrap()]), expected, "{word}");
         }
     }
 
     #[test]
-    fn ranges_are_joined() {
-        let ranges = ["443", "80-82", "81-90/udp", "80", "82-83", "443", "0-65535/sctp", "1-65535/sctp"];
-        let ports = list(ranges.iter().map(|word| parse(word).unwrap()).collect());
-        assert_eq!(ports.len(), 65_536 + 10 + 5);
-        let tcp: Vec<&String> = ports.iter().filter(|port| port.ends_with("tcp") && !port.ends_with("sctp")).collect();
-        assert_eq!(tcp, ["443/tcp", "80/tcp", "81/tcp", "82/tcp", "83/tcp"]);
+    fn ports_are_sorted_and_come_once() {
+        let named = |words: &[&str]| list(&words.iter().map(|word| parse(word).unwrap()).collect::<Vec<_>>());
+        let ports = named(&["443", "80-82", "53/udp", "80", "81-83", "443/udp", "443"]);
+        assert_eq!(ports, ["443/tcp", "443/udp", "53/udp", "80/tcp", "81/tcp", "82/tcp", "83/tcp"]);
+        assert_eq!(named(&["2375", "5000", "1234/udp"]), ["1234/udp", "2375/tcp", "5000/tcp"]);
+        assert_eq!(named(&["1-65535/sctp"; 100]).len(), 65_535);
     }
 
     #[test]

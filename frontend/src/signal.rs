@@ -7,18 +7,20 @@ const NAMES: [&str; 36] = [
     "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
 ];
 
-/// Whether `text` names a signal: a number from 1 to 64, or a name with or without `SIG` in any case, `RTMIN+3` and
-/// `RTMAX-3` included.
+/// Whether `text` names a signal: any number but 0, as Docker never asked for more, or a name with or without `SIG` in
+/// any case, `RTMIN+3` and `RTMAX-3` included.
 pub(crate) fn is_signal(text: &str) -> bool {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return matches!(text.parse::<u32>(), Ok(1..=64));
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let name = text.to_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let offset = |rest: &str| matches!(rest.parse::<u32>(), Ok(1..=15)) && rest.bytes().all(|b| b.is_ascii_digit());
+    let offset = |rest: &str, most: u32| {
+        rest.bytes().all(|b| b.is_ascii_digit()) && rest.parse().is_ok_and(|offset| (1..=most).contains(&offset))
+    };
     NAMES.contains(&name)
-        || name.strip_prefix("RTMIN+").is_some_and(offset)
-        || name.strip_prefix("RTMAX-").is_some_and(offset)
+        || name.strip_prefix("RTMIN+").is_some_and(|rest| offset(rest, 15))
+        || name.strip_prefix("RTMAX-").is_some_and(|rest| offset(rest, 14))
 }
 
 #[cfg(test)]
@@ -27,10 +29,12 @@ mod tests {
 
     #[test]
     fn signals_are_known() {
-        for good in ["9", "64", "SIGTERM", "term", "SIGQUIT", "sigusr1", "RTMIN+3", "SIGRTMAX-14", "SIGRTMIN"] {
+        for good in
+            ["9", "64", "100", "-9", "SIGTERM", "term", "SIGQUIT", "sigusr1", "RTMIN+3", "SIGRTMAX-14", "SIGRTMIN"]
+        {
             assert!(is_signal(good), "{good}");
         }
-        for bad in ["", "0", "65", "-9", "SIG", "SIGFOO", "RTMIN+", "RTMIN-1", "RTMIN+16", "SIGSIGTERM", "EMT"] {
+        for bad in ["", "0", "SIG", "SIGFOO", "RTMIN+", "RTMIN-1", "RTMIN+16", "RTMAX-15", "SIGSIGTERM", "EMT"] {
             assert!(!is_signal(bad), "{bad}");
         }
     }

@@ -18,6 +18,27 @@ pub fn nearest<'o>(word: &str, options: &[&'o str]) -> Option<&'o str> {
         .map(|(_, option)| option)
 }
 
+/// The option nearest to `word` with regard to case, at most two changes away; `None` too when `word` is one of the
+/// options. For names of variables, where BuildKit's messages say the same.
+pub fn nearest_name<'o>(word: &str, options: impl Iterator<Item = &'o str>) -> Option<&'o str> {
+    const LIMIT: usize = 2;
+    let length = word.chars().count();
+    let mut best = None;
+    for option in options {
+        if option.chars().count().abs_diff(length) > LIMIT {
+            continue;
+        }
+        let distance = distance(word, option);
+        if distance == 0 {
+            return None;
+        }
+        if distance <= LIMIT && best.is_none_or(|(nearest, _)| distance < nearest) {
+            best = Some((distance, option));
+        }
+    }
+    best.map(|(_, option)| option)
+}
+
 /// Levenshtein's distance, with a swap of two neighbours as one change.
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();
@@ -56,6 +77,22 @@ mod tests {
         ] {
             assert_eq!(distance(left, right), expected, "{left} {right}");
             assert_eq!(distance(right, left), expected, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn names_have_a_case() {
+        for (word, expected) in [
+            ("PAHT", Some("PATH")),
+            ("MYARCH", Some("MY_ARCH")),
+            ("DIR_ASSET", Some("DIR_ASSETS")),
+            ("path", None),
+            ("PATH", None),
+            ("a", Some("b")),
+            ("UNKNOWN", None),
+        ] {
+            let options = ["PATH", "MY_ARCH", "DIR_ASSETS", "b"];
+            assert_eq!(nearest_name(word, options.into_iter()), expected, "{word}");
         }
     }
 

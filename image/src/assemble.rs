@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::compress::Compression;
 use crate::config::{created_ms, with_layers};
-use crate::layer::{self, ApplyOptions, Error, WriteOptions, apply_layer, diff_id, layer_blob};
+use crate::layer::{self, ApplyOptions, Error, WriteOptions, apply_layer, diff_id, formed_tar, layer_blob};
 use crate::tar::Limits;
 
 /// How to assemble an image.
@@ -67,10 +67,11 @@ fn layer_digest(store: &Store, layer: &LayerId, options: &AssembleOptions) -> Re
         return diff_id(store, layer).map(|tar| tar.diff_id);
     }
     let write = WriteOptions { clamp: options.clamp };
-    match (options.clamp, options.compression) {
-        (None, None | Some(Compression::Uncompressed)) => diff_id(store, layer).map(|tar| tar.diff_id),
-        // A clamped tar can't be made again from the layer alone, so it is kept.
-        (_, compression) => layer_blob(store, layer, compression.unwrap_or_default(), &write).map(|blob| blob.diff_id),
+    match options.compression {
+        None | Some(Compression::Uncompressed) => {
+            formed_tar(store, layer, Compression::Uncompressed, &write).map(|tar| tar.diff_id)
+        }
+        Some(compression) => layer_blob(store, layer, compression, &write).map(|blob| blob.diff_id),
     }
 }
 

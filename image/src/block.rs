@@ -37,7 +37,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < 4 * QUEUE {
+        if spares.len() < 4 * QUEUE && !self.data.is_empty() {
             spares.push(std::mem::take(&mut self.data));
         }
     }
@@ -53,11 +53,15 @@ pub(crate) struct BlockFiller {
 
 impl BlockFiller {
     pub(crate) fn new() -> Self {
-        Self { data: vec![0; BLOCK], filled: 0, spares: Spares::default() }
+        Self { data: Vec::new(), filled: 0, spares: Spares::default() }
     }
 
     /// Room in the current block, never empty.
     fn room(&mut self) -> &mut [u8] {
+        if self.data.is_empty() {
+            let spare = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            self.data = spare.unwrap_or_else(|| vec![0; BLOCK]);
+        }
         &mut self.data[self.filled..]
     }
 
@@ -69,8 +73,7 @@ impl BlockFiller {
 
     /// The current block, however full.
     pub(crate) fn take(&mut self) -> Block {
-        let fresh = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let data = std::mem::replace(&mut self.data, fresh.unwrap_or_else(|| vec![0; BLOCK]));
+        let data = std::mem::take(&mut self.data);
         Block { data, filled: std::mem::take(&mut self.filled), spares: Arc::clone(&self.spares) }
     }
 

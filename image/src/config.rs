@@ -34,6 +34,12 @@ impl ConfigView {
         self.rootfs.diff_ids.as_deref().unwrap_or_default()
     }
 
+    /// When the image was made, to the second as annotations have it.
+    pub(crate) fn created_text(&self) -> Option<String> {
+        let time = self.created.as_deref()?.parse::<jiff::Timestamp>().ok()?;
+        jiff::Timestamp::from_second(time.as_second()).ok().map(|time| time.to_string())
+    }
+
     /// When the image was made, in milliseconds since the epoch; 0 when it does not tell.
     pub(crate) fn created_ms(&self) -> i64 {
         created_ms(self.created.as_deref())

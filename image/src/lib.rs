@@ -28,6 +28,7 @@ pub mod assemble;
 mod block;
 pub mod compress;
 mod config;
+pub mod estargz;
 pub mod export;
 pub mod layer;
 pub mod platform;

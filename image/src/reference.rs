@@ -132,7 +132,8 @@ impl Reference {
     /// The repository as Docker lists it, without what goes without saying: `debian`.
     pub fn familiar_name(&self) -> String {
         let repository = self.repository.as_str();
-        if self.registry.as_str() != DOCKER {
+        // `docker.io/a.b/c` without its registry would be the image `c` of the host `a.b`.
+        if self.registry.as_str() != DOCKER || split_registry(repository).1 != repository {
             return self.name();
         }
         match repository.strip_prefix(LIBRARY) {
@@ -289,6 +290,9 @@ mod tests {
             ("index.docker.io/app", "docker.io/library/app:latest", "app:latest"),
             ("docker.io/library/app:2", "docker.io/library/app:2", "app:2"),
             ("library/app", "docker.io/library/app:latest", "app:latest"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"),
+            ("docker.io/localhost/c", "docker.io/localhost/c:latest", "docker.io/localhost/c:latest"),
+            ("docker.io/docker.io/c", "docker.io/docker.io/c:latest", "docker.io/docker.io/c:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
             ("localhost:5000/app:v1", "localhost:5000/app:v1", "localhost:5000/app:v1"),
             ("example.com/a/b", "example.com/a/b:latest", "example.com/a/b:latest"),

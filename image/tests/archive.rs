@@ -18,7 +18,7 @@ use kit::{Tree, config, describe, image, names, rich_image, scratch, store};
 use serde_json::{Value, json};
 
 fn saved(store: &Store, images: &[(BlobDigest, &[&str])], options: &SaveOptions) -> Vec<u8> {
-    let images: Vec<SaveImage> = images.iter().map(|(id, list)| SaveImage { id: *id, names: names(list) }).collect();
+    let images: Vec<SaveImage> = images.iter().map(|(id, list)| SaveImage::one(*id, names(list))).collect();
     let mut out = Vec::new();
     save(store, &images, options, &mut out).unwrap();
     out
@@ -53,7 +53,7 @@ fn all_options() -> Vec<SaveOptions> {
     for format in [Format::Docker, Format::Oci] {
         for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
             for media_types in [MediaTypes::Oci, MediaTypes::Docker] {
-                all.push(SaveOptions { format, compression, media_types, force_compression: false });
+                all.push(SaveOptions { format, compression, media_types, ..SaveOptions::default() });
             }
         }
     }
@@ -140,7 +140,7 @@ fn a_layout_directory_is_added_to() {
     let layout = scratch.path().join("layout");
     let put = |id, list: &[&str]| {
         let options = SaveOptions { format: Format::Oci, ..SaveOptions::default() };
-        save_layout(&store, &[SaveImage { id, names: names(list) }], &options, &layout).unwrap();
+        save_layout(&store, &[SaveImage::one(id, names(list))], &options, &layout).unwrap();
     };
     put(one, &["app:1", "app:2"]);
     put(two, &["app:2"]);
@@ -376,7 +376,7 @@ fn a_damaged_blob_does_not_leave_the_store() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[100] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let images = [SaveImage { id, names: Vec::new() }];
+    let images = [SaveImage::one(id, Vec::new())];
     let error = save(&store, &images, &options, &mut io::sink()).unwrap_err();
     assert!(error.to_string().contains("is damaged"), "{error}");
     // And a layer whose files were changed no longer has its digest.
@@ -394,7 +394,7 @@ fn a_full_disk_is_an_error_of_the_output() {
     let id = rich_image(&store).id;
     for compression in [Compression::Uncompressed, Compression::Gzip] {
         let mut full = File::options().write(true).open("/dev/full").unwrap();
-        let images = [SaveImage { id, names: Vec::new() }];
+        let images = [SaveImage::one(id, Vec::new())];
         let options = SaveOptions { compression, ..SaveOptions::default() };
         let error = save(&store, &images, &options, &mut full).unwrap_err();
         assert!(matches!(&error, Error::Write(_)), "{error:?}");

@@ -26,7 +26,7 @@ fn all_options() -> impl Iterator<Item = SaveOptions> {
 }
 
 fn save_to(store: &Store, id: BlobDigest, options: &SaveOptions, path: &Path) {
-    let image = SaveImage { id, names: names(&["app:1", "example.com/team/app:latest"]) };
+    let image = SaveImage::one(id, names(&["app:1", "example.com/team/app:latest"]));
     save(store, &[image], options, &mut File::create(path).unwrap()).unwrap();
 }
 
@@ -123,7 +123,7 @@ fn umoci_unpacks_what_we_save() {
     for compression in [Compression::Uncompressed, Compression::Gzip] {
         let layout = scratch.path().join(format!("layout-{compression}"));
         let options = SaveOptions { format: Format::Oci, compression, ..SaveOptions::default() };
-        save_layout(&store, &[SaveImage { id, names: names(&["app:1"]) }], &options, &layout).unwrap();
+        save_layout(&store, &[SaveImage::one(id, names(&["app:1"]))], &options, &layout).unwrap();
         let bundle = scratch.path().join(format!("bundle-{compression}"));
         run("umoci", &["unpack", "--image", &format!("{}:1", text(&layout)), &text(&bundle)]);
         let unpacked = describe(&bundle.join("rootfs"));
@@ -152,7 +152,7 @@ fn podman_loads_what_we_save_and_we_what_it_saves() {
             save_to(&store, id, &options, &tar);
         } else {
             // Podman wants layouts of one name.
-            let image = SaveImage { id, names: names(&["app:1"]) };
+            let image = SaveImage::one(id, names(&["app:1"]));
             save(&store, &[image], &options, &mut File::create(&tar).unwrap()).unwrap();
         }
         podman(&["load", "-q", "-i", &text(&tar)]);

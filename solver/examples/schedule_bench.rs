@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use builder_solver::digest::FramedHasher;
 use builder_solver::{
-    CacheKey, ContentDigest, Event, Exec, Graph, Nearest, NetworkMode, Op, OpDigest, Origin, PathChange, Picked,
-    Record, Records, SolveOptions, Solver, Source, Task, Vertex, Worker,
+    CacheKey, Change, ContentDigest, Event, Exec, Graph, Nearest, NetworkMode, Op, OpDigest, Origin, PathChange,
+    Picked, Record, Records, SolveOptions, Solver, Source, Task, Vertex, Worker,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,12 +61,13 @@ impl Records for InMemory {
         Ok(false)
     }
 
-    fn insert(&self, record: &Record<u64>) -> Result<(), Infallible> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(record.recipe, record.clone());
-        Ok(())
-    }
-
-    fn set_content_key(&self, _: &CacheKey, _: &CacheKey) -> Result<(), Infallible> {
+    fn apply(&self, changes: &[Change<u64>]) -> Result<(), Infallible> {
+        let mut records = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            if let Change::Insert(record) = change {
+                records.insert(record.recipe, record.clone());
+            }
+        }
         Ok(())
     }
 
@@ -93,6 +94,7 @@ fn exec(number: usize) -> Op {
         network: NetworkMode::Default,
         script: None,
         proxy_env: vec![],
+        ..Exec::default()
     })
 }
 
@@ -124,7 +126,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let drain = tokio::spawn(async move { while received.recv().await.is_some() {} });
         let started = Instant::now();
         let options = SolveOptions { jobs: None, cancel: CancellationToken::new(), events };
-        let solution = solver.solve(Arc::clone(&graph), target, options).await?;
+        let solution = solver.solve(Arc::clone(&graph), &[target], options).await?;
         let took = started.elapsed();
         println!("{name}      {:>8.1} ms, {} vertices carried out", took.as_secs_f64() * 1e3, solution.executed);
         solution.settled().await;

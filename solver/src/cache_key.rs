@@ -12,19 +12,22 @@
 //! | source scratch | – | |
 //! | source image | image id | the reference: a tag that moves to equal bytes stays a hit |
 //! | source local | – (selected files enter the user's key) | its name, its path, every time |
-//! | exec | arguments, each variable and their order, working directory, user, network, script | proxy variables |
+//! | source http, git | the request, and what was found there | |
+//! | exec | arguments, each variable and their order, working directory, user, network, script, security, hosts, platform, mounts | proxy variables, secrets' bytes, who shares and owns a cache, limits |
 //! | file | each action: kind, selection, destination, owner, mode, unpack | times |
 //! | merge | – | |
 //!
 //! All parts are length-framed ([`FramedHasher`]) under a domain that ends with [`VERSION`]; raise it whenever the
 //! table or the meaning of an op changes, and old records simply stop matching.
 
+use serde::Serialize;
+
 use crate::digest::{CacheKey, ContentDigest, FramedHasher, OpDigest};
-use crate::op::{FileAction, Op, Source};
+use crate::op::{FileAction, Mount, MountKind, Op, SecretEnv, SecurityMode, Source};
 use crate::worker::{Component, Part};
 
 /// The version of the keys' meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How much of a value a component shows.
 const SHOWN_VALUE: usize = 200;
@@ -38,12 +41,37 @@ pub enum InputKey {
     Files(ContentDigest),
 }
 
+/// What was found at a remote source, as a part of its vertex's definition.
+pub fn fetched(digest: &ContentDigest) -> Component {
+    Component { part: Part::Fetched, value: digest.short(), digest: *digest }
+}
+
+/// What a mount means for the result: neither how a cache is shared nor who owns it, and of a secret only its id.
+fn mount(mount: &Mount) -> (String, Vec<u8>) {
+    let (kind, detail) = match &mount.kind {
+        MountKind::Bind { input, source } => ("bind", encode(&(*input, source))),
+        MountKind::Cache(cache) => ("cache", encode(&cache.seed)),
+        MountKind::Tmpfs { size } => ("tmpfs", encode(size)),
+        MountKind::Secret(secret) => ("secret", encode(&secret.id)),
+        MountKind::Ssh(agent) => ("ssh", encode(&agent.id)),
+    };
+    let value = format!("{kind} at {}", mount.target);
+    let parts: [&[u8]; 4] = [kind.as_bytes(), mount.target.as_bytes(), &[u8::from(mount.read_only)], &detail];
+    (value, framed("mount", &parts).to_vec())
+}
+
+fn secret_variable(secret: &SecretEnv) -> (String, Vec<u8>) {
+    (format!("secret as {}", secret.name), framed("secret", &[secret.name.as_bytes(), secret.id.as_bytes()]).to_vec())
+}
+
 /// The parts of an op's definition.
 pub fn definition(op: &Op) -> Vec<Component> {
     let mut parts = vec![component(Part::Kind, op.kind(), op.kind().as_bytes())];
     match op {
         Op::Source(Source::Scratch | Source::Local { .. }) | Op::Merge => {}
         Op::Source(Source::Image { id, .. }) => parts.push(component(Part::Image, id, id.as_bytes())),
+        Op::Source(Source::Http(http)) => parts.push(component(Part::Remote, &http.url, &encode(http))),
+        Op::Source(Source::Git(git)) => parts.push(component(Part::Remote, &git.remote, &encode(git))),
         Op::Exec(exec) => {
             let args: Vec<&[u8]> = exec.args.iter().map(String::as_bytes).collect();
             parts.push(component(Part::Command, &exec.args.join(" "), &framed("args", &args)));
@@ -63,6 +91,23 @@ pub fn definition(op: &Op) -> Vec<Component> {
                     &script.name,
                     &framed("script", &[script.name.as_bytes(), &script.data]),
                 ));
+            }
+            if exec.security == SecurityMode::Insecure {
+                parts.push(component(Part::Security, "insecure", b"insecure"));
+            }
+            if !exec.hosts.is_empty() || exec.hostname.is_some() {
+                let hosts: Vec<String> = exec.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
+                let own = exec.hostname.as_deref().unwrap_or_default();
+                let names = std::iter::once(own).chain(hosts.iter().map(String::as_str));
+                let bytes: Vec<&[u8]> = names.map(str::as_bytes).collect();
+                parts.push(component(Part::Hosts, &hosts.join(" "), &framed("hosts", &bytes)));
+            }
+            if let Some(platform) = &exec.platform {
+                parts.push(component(Part::Platform, platform, platform.as_bytes()));
+            }
+            let mounts = exec.mounts.iter().map(mount).chain(exec.secret_env.iter().map(secret_variable));
+            for (position, (value, bytes)) in mounts.enumerate() {
+                parts.push(component(Part::Mount(position), &value, &bytes));
             }
         }
         Op::File(file) => {
@@ -132,6 +177,12 @@ fn part_code(part: &Part) -> (u64, &str, usize) {
         Part::Image => (10, "", 0),
         Part::Input(position) => (11, "", *position),
         Part::Files(position) => (12, "", *position),
+        Part::Security => (13, "", 0),
+        Part::Hosts => (14, "", 0),
+        Part::Platform => (15, "", 0),
+        Part::Mount(position) => (16, "", *position),
+        Part::Remote => (17, "", 0),
+        Part::Fetched => (18, "", 0),
     }
 }
 
@@ -151,10 +202,10 @@ fn framed(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     hasher.finish()
 }
 
-/// An action's canonical bytes. JSON of a type without maps or floats is canonical: fields in order of declaration,
+/// The canonical bytes of a part of an op. JSON of a type without maps or floats is canonical: fields in order of declaration,
 /// strings escaped.
-fn encode(action: &FileAction) -> Vec<u8> {
-    serde_json::to_vec(action).expect("file actions hold only strings, numbers and lists")
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("ops hold only strings, numbers and lists")
 }
 
 fn summary(action: &FileAction) -> String {

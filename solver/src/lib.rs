@@ -20,8 +20,11 @@ pub use digest::{CacheKey, ContentDigest, OpDigest};
 pub use graph::{Graph, Origin, Vertex, VertexId};
 pub use miss_reason::MissReason;
 pub use op::{
-    CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Picked, Script, Selection, Source,
+    CacheMount, CopyAction, Exec, FileAction, FileMode, FileOp, GitSource, HttpSource, Mount, MountKind, NetworkMode,
+    Op, Owner, Picked, Script, SecretEnv, SecretFile, SecurityMode, Selection, Sharing, Source,
 };
 pub use progress::{Event, EventSender, LogStream, VertexLog};
-pub use scheduler::{Solution, SolveError, SolveOptions, Solver};
-pub use worker::{Component, Nearest, Part, PathChange, PathChangeKind, Record, Records, Task, TaskInput, Worker};
+pub use scheduler::{Solution, SolveError, SolveOptions, Solved, Solver};
+pub use worker::{
+    Change, Component, Nearest, Part, PathChange, PathChangeKind, Record, Records, Task, TaskInput, Worker,
+};

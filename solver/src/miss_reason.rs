@@ -157,6 +157,12 @@ impl fmt::Display for Part {
             Self::Input(0) => f.write_str("the step before"),
             Self::Input(_) => f.write_str("the step that it copies from"),
             Self::Files(_) => f.write_str("the files"),
+            Self::Security => f.write_str("the security mode"),
+            Self::Hosts => f.write_str("the host names"),
+            Self::Platform => f.write_str("the platform"),
+            Self::Mount(_) => f.write_str("a mount"),
+            Self::Remote => f.write_str("the address"),
+            Self::Fetched => f.write_str("what is at the address"),
         }
     }
 }

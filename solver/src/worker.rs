@@ -24,7 +24,8 @@ pub trait Worker: Send + Sync + 'static {
     type Guard: Send + 'static;
 
     /// The content digest of what `picked` takes from a local source, before anything runs. Nothing picked means
-    /// all of it.
+    /// all of it. For a remote source, what identifies what is there now: it is asked before any step runs, fetches no
+    /// more than it must, and becomes part of the vertex's own key.
     fn source_digest(
         &self,
         source: &Source,
@@ -92,11 +93,18 @@ pub trait Records: Send + Sync + 'static {
     /// Whether any record has this definition. When none has, no content key can hit.
     fn has_op(&self, op: &OpDigest) -> Result<bool, Self::Error>;
 
+    /// Writes changes down in this order, all of them or none.
+    fn apply(&self, changes: &[Change<Self::Output>]) -> Result<(), Self::Error>;
+
     /// Adds a record; one with the same recipe key is replaced (the last run wins).
-    fn insert(&self, record: &Record<Self::Output>) -> Result<(), Self::Error>;
+    fn insert(&self, record: &Record<Self::Output>) -> Result<(), Self::Error> {
+        self.apply(&[Change::Insert(record.clone())])
+    }
 
     /// Writes the content key of a record once it is known.
-    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Self::Error>;
+    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Self::Error> {
+        self.apply(&[Change::ContentKey { recipe: *recipe, content: *content }])
+    }
 
     /// What a miss is compared with: the newest record of this lineage, or else of this name, whether or not its
     /// result is still there.
@@ -109,6 +117,20 @@ pub trait Records: Send + Sync + 'static {
         new: &ContentDigest,
         limit: usize,
     ) -> Result<Option<Vec<PathChange>>, Self::Error>;
+}
+
+/// One change of the [`Records`].
+#[derive(Debug, Clone)]
+pub enum Change<Output> {
+    /// Adds a record; one with the same recipe key is replaced.
+    Insert(Record<Output>),
+    /// Gives the record of `recipe` its content key.
+    ContentKey {
+        /// Whose.
+        recipe: CacheKey,
+        /// The key.
+        content: CacheKey,
+    },
 }
 
 /// A finished step.
@@ -180,10 +202,22 @@ pub enum Part {
     Network,
     /// Its script file.
     Script,
+    /// How it is kept apart from the machine.
+    Security,
+    /// More host names, and its own.
+    Hosts,
+    /// The platform that it is for.
+    Platform,
+    /// One of its mounts, or of its secret variables.
+    Mount(usize),
     /// One action of a file op.
     Action(usize),
     /// The image that a reference means.
     Image,
+    /// Where a remote source is.
+    Remote,
+    /// What is there.
+    Fetched,
     /// The recipe of input `n`, that is: everything that led to it.
     Input(usize),
     /// The files that are selected from input `n`, a local source: the digest of a tree.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use builder_solver::cache_key::{InputKey, content_key, definition, op_digest, recipe_key};
 use builder_solver::{
-    CacheKey, ContentDigest, CopyAction, Exec, FileAction, FileMode, FileOp, NetworkMode, Op, Owner, Script, Selection,
-    Source,
+    CacheKey, CacheMount, ContentDigest, CopyAction, Exec, FileAction, FileMode, FileOp, GitSource, HttpSource, Mount,
+    MountKind, NetworkMode, Op, Owner, Script, SecretEnv, SecretFile, SecurityMode, Selection, Sharing, Source,
 };
 use proptest::prelude::*;
 
@@ -18,6 +18,7 @@ fn exec() -> Exec {
         network: NetworkMode::Default,
         script: None,
         proxy_env: vec![],
+        ..Exec::default()
     }
 }
 
@@ -34,6 +35,38 @@ fn copy() -> CopyAction {
 
 fn recipe(op: &Op, inputs: &[InputKey]) -> CacheKey {
     recipe_key(definition(op), inputs).0
+}
+
+fn secret(id: &str) -> SecretFile {
+    SecretFile { id: id.into(), required: false, mode: 0o400, uid: 0, gid: 0 }
+}
+
+fn secret_env(id: &str, name: &str) -> SecretEnv {
+    SecretEnv { id: id.into(), name: name.into(), required: false }
+}
+
+fn cache() -> CacheMount {
+    CacheMount { id: "a".into(), sharing: Sharing::Shared, seed: None, mode: 0o755, uid: 0, gid: 0 }
+}
+
+fn mounting(target: &str, kind: MountKind) -> Op {
+    Op::Exec(Exec { mounts: vec![Mount { target: target.into(), read_only: false, kind }], ..exec() })
+}
+
+fn http() -> HttpSource {
+    HttpSource { url: "https://host/a".into(), name: "a".into(), checksum: None }
+}
+
+fn git() -> GitSource {
+    GitSource {
+        remote: "https://host/a.git".into(),
+        reference: None,
+        subdir: None,
+        checksum: None,
+        keep_git_dir: false,
+        submodules: false,
+        commit_times: false,
+    }
 }
 
 fn file(action: FileAction) -> Op {
@@ -66,6 +99,36 @@ fn every_field_of_every_op_changes_the_key() {
         Op::Exec(Exec { script: Some(Script { name: "EOF".into(), data: b"x".to_vec() }), ..exec() }),
         Op::Exec(Exec { script: Some(Script { name: "EOF".into(), data: b"y".to_vec() }), ..exec() }),
         Op::Exec(Exec { script: Some(Script { name: "EOFx".into(), data: vec![] }), ..exec() }),
+        Op::Exec(Exec { security: SecurityMode::Insecure, ..exec() }),
+        Op::Exec(Exec { hosts: vec![("a".into(), "10.0.0.1".into())], ..exec() }),
+        Op::Exec(Exec { hosts: vec![("a".into(), "10.0.0.2".into())], ..exec() }),
+        Op::Exec(Exec { hostname: Some("a".into()), ..exec() }),
+        Op::Exec(Exec { platform: Some("linux/arm64".into()), ..exec() }),
+        Op::Exec(Exec { secret_env: vec![secret_env("a", "A")], ..exec() }),
+        Op::Exec(Exec { secret_env: vec![secret_env("a", "B")], ..exec() }),
+        Op::Exec(Exec { secret_env: vec![secret_env("b", "A")], ..exec() }),
+        mounting("/m", MountKind::Tmpfs { size: None }),
+        mounting("/n", MountKind::Tmpfs { size: None }),
+        mounting("/m", MountKind::Tmpfs { size: Some(1) }),
+        mounting("/m", MountKind::Bind { input: 1, source: "/".into() }),
+        mounting("/m", MountKind::Bind { input: 2, source: "/".into() }),
+        mounting("/m", MountKind::Bind { input: 1, source: "/a".into() }),
+        mounting("/m", MountKind::Cache(cache())),
+        mounting("/m", MountKind::Cache(CacheMount { seed: Some((1, "/".into())), ..cache() })),
+        mounting("/m", MountKind::Secret(secret("a"))),
+        mounting("/m", MountKind::Secret(secret("b"))),
+        mounting("/m", MountKind::Ssh(secret("a"))),
+        Op::Source(Source::Http(http())),
+        Op::Source(Source::Http(HttpSource { url: "https://host/b".into(), ..http() })),
+        Op::Source(Source::Http(HttpSource { name: "b".into(), ..http() })),
+        Op::Source(Source::Http(HttpSource { checksum: Some("sha256:1".into()), ..http() })),
+        Op::Source(Source::Git(git())),
+        Op::Source(Source::Git(GitSource { reference: Some("main".into()), ..git() })),
+        Op::Source(Source::Git(GitSource { subdir: Some("main".into()), ..git() })),
+        Op::Source(Source::Git(GitSource { checksum: Some("main".into()), ..git() })),
+        Op::Source(Source::Git(GitSource { keep_git_dir: true, ..git() })),
+        Op::Source(Source::Git(GitSource { submodules: true, ..git() })),
+        Op::Source(Source::Git(GitSource { commit_times: true, ..git() })),
         file(FileAction::Copy(copy())),
         file(FileAction::Copy(CopyAction { dest: "/d".into(), ..copy() })),
         file(FileAction::Copy(CopyAction { owner: Owner::Named("app".into()), ..copy() })),
@@ -107,6 +170,17 @@ fn what_does_not_change_the_result_does_not_change_the_key() {
     assert_eq!(recipe(&named("a:1"), &[]), recipe(&named("b:2"), &[]));
     let proxied = Exec { proxy_env: vec![("HTTP_PROXY".into(), "http://proxy".into())], ..exec() };
     assert_eq!(recipe(&Op::Exec(exec()), &[]), recipe(&Op::Exec(proxied), &[]));
+    for other in [
+        CacheMount { id: "b".into(), ..cache() },
+        CacheMount { sharing: Sharing::Locked, ..cache() },
+        CacheMount { mode: 0o700, uid: 1, gid: 1, ..cache() },
+    ] {
+        let mount = |cache| mounting("/m", MountKind::Cache(cache));
+        assert_eq!(recipe(&mount(cache()), &[]), recipe(&mount(other), &[]));
+    }
+    let required = SecretFile { required: true, mode: 0o444, uid: 1, gid: 1, ..secret("a") };
+    let mount = |secret| mounting("/m", MountKind::Secret(secret));
+    assert_eq!(recipe(&mount(secret("a")), &[]), recipe(&mount(required), &[]));
     let local = |name: &str| Op::Source(Source::Local { name: name.into() });
     assert_eq!(recipe(&local("a"), &[]), recipe(&local("b"), &[]), "its users carry its content");
 }
@@ -142,4 +216,16 @@ proptest! {
         let other = with(vec![(format!("{two}X"), second), (one, first)]);
         prop_assert_ne!(plain, other, "order counts");
     }
+}
+
+#[test]
+fn a_mount_picks_what_it_shows() {
+    let picked = |source: &str| {
+        let op = mounting("/m", MountKind::Bind { input: 1, source: source.into() });
+        assert!(op.picks(0).is_empty(), "the root counts whole");
+        op.picks(1).into_iter().flat_map(|picked| picked.selection.sources).collect::<Vec<_>>()
+    };
+    assert!(picked("/").is_empty(), "all of it");
+    assert_eq!(picked("/a/b"), ["/a/b"]);
+    assert_eq!(picked("/a*[b]"), ["/a\\*\\[b]"], "a path is no pattern");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use builder_solver::{Event, MissReason, Op, Part, SolveError, VertexId};
+use builder_solver::{Event, HttpSource, MissReason, Op, Part, SolveError, Source, VertexId};
 use fakes::{Machine, Steps, exec};
 use proptest::prelude::*;
 use tokio::sync::Barrier;
@@ -275,4 +275,48 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_share_what_they_have_in_common() {
+    let machine = Machine::default();
+    let mut steps = Steps::default();
+    let scratch = steps.scratch();
+    let shared = steps.run("echo shared", &[scratch]);
+    let (left, right) = (steps.run("concat l", &[shared]), steps.run("concat r", &[shared]));
+    let built = machine.build_all(&steps.graph, &[left, right, shared], None, CancellationToken::new()).await;
+    assert_eq!(built.result.unwrap(), "(shared)l and (shared)r and shared");
+    assert_eq!((machine.worker.count("echo shared"), built.executed), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_target_that_fails_fails_the_build() {
+    let machine = Machine::default();
+    let mut steps = Steps::default();
+    let scratch = steps.scratch();
+    let (good, bad) = (steps.run("echo good", &[scratch]), steps.run("fail here", &[scratch]));
+    let built = machine.build_all(&steps.graph, &[good, bad], None, CancellationToken::new()).await;
+    assert!(built.result.unwrap_err().to_string().contains("failed: here"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_at_an_address_is_part_of_the_key() {
+    let machine = Machine::default();
+    let mut steps = Steps::default();
+    let url = "https://host/file";
+    let http = HttpSource { url: url.into(), name: "file".into(), checksum: None };
+    let get = steps.add(Op::Source(Source::Http(http)), &[], "get", false);
+    let user = steps.run("concat !", &[get]);
+    let publish = |content: &str| machine.worker.files.lock().unwrap().insert(url.into(), content.into());
+    for (content, fetched) in [("one", 1), ("one", 1), ("two", 2), ("one", 2)] {
+        publish(content);
+        let built = machine.build(&steps.graph, user).await;
+        assert_eq!(built.result.unwrap(), format!("({content})!"));
+        assert_eq!(machine.worker.count(&format!("get {url}")), fetched, "{content}");
+    }
+    machine.worker.files.lock().unwrap().clear();
+    let built = machine.build(&steps.graph, user).await;
+    let ends = built.ends();
+    assert_eq!(built.result.unwrap_err().to_string(), format!("`{url}` not found"));
+    assert_eq!(ends, [(get, "failed")]);
 }

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | image | it has a name, or `prune_images` was not told to take it |
 //! | record | [`PruneOptions`] spare it; its components stay longer, to explain misses |
+//! | repository that was fetched, answer of a server | [`crate::remotes`] says |
+//! | cache mount | [`PruneOptions`] spare it |
 //! | layer | an image or a present record has it in its chain, or it is the base of a layer that stays |
 //! | blob | it is an image's config, manifest or what that refers to; what a layer that stays came from or was packed into |
 //! | listing | it is part of a tree that a kept record's key or a layer that stays has |
@@ -20,8 +22,9 @@ use crate::error::Result;
 use crate::id::BlobDigest;
 use crate::layer::layer_directory;
 use crate::lock::Wait;
+use crate::mount;
 use crate::store::{Commit, Store};
-use crate::{reserve, session, trash};
+use crate::{remotes, reserve, session, trash};
 
 use plan::Plan;
 use state::State;
@@ -30,11 +33,15 @@ pub(crate) use sweep::sweep_orphans;
 /// What [`Store::prune`] may take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneOptions {
-    /// Records that led to an image, too. The images themselves stay.
+    /// Records that led to an image, and cache mounts, too. The images themselves stay.
     pub all: bool,
-    /// Only records that were not used for so long.
+    /// Cache mounts and no records.
+    pub only_mounts: bool,
+    /// Records and no cache mounts, whatever else is said.
+    pub only_records: bool,
+    /// Only what was not used for so long.
     pub older_than: Option<Duration>,
-    /// Stop when layers and blobs take no more than this; the least recently used records go first.
+    /// Stop when layers, cache mounts and blobs take no more than this; the least recently used go first.
     pub keep_bytes: Option<u64>,
     /// Wait until no builder uses the store instead of failing.
     pub wait: bool,
@@ -62,6 +69,8 @@ pub struct PruneImagesOptions {
 pub struct Pruned {
     /// Records whose result went.
     pub records: u64,
+    /// Cache mounts.
+    pub mounts: u64,
     /// Layers.
     pub layers: u64,
     /// Blobs.
@@ -78,20 +87,29 @@ impl Store {
     /// Deletes records, and then the layers, blobs and listings that nothing refers to. Images stay. Fails with
     /// [`crate::Error::InUse`] while a builder holds a [`crate::Lease`], this process included.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
-        self.prune_with(wait(options.wait), options.dry_run, |state| state.evict(options))
+        self.prune_with(wait(options.wait), options.dry_run, Some(options), |state| {
+            state.measure_mounts(self.root());
+            state.evict(options);
+        })
     }
 
     /// Deletes images without a name (or all), and then what nothing refers to any more. Records stay.
     pub fn prune_images(&self, options: &PruneImagesOptions) -> Result<Pruned> {
-        self.prune_with(wait(options.wait), options.dry_run, |state| state.remove_images(options))
+        self.prune_with(wait(options.wait), options.dry_run, None, |state| state.remove_images(options))
     }
 
     /// Deletes what nothing refers to.
     pub fn collect_garbage(&self) -> Result<Pruned> {
-        self.prune_with(Wait::No, false, |_| {})
+        self.prune_with(Wait::No, false, None, |_| {})
     }
 
-    fn prune_with(&self, wait: Wait, dry_run: bool, choose: impl FnOnce(&mut State)) -> Result<Pruned> {
+    fn prune_with(
+        &self,
+        wait: Wait,
+        dry_run: bool,
+        options: Option<&PruneOptions>,
+        choose: impl FnOnce(&mut State),
+    ) -> Result<Pruned> {
         let mut pruned;
         {
             let _alone = self.alone(wait)?;
@@ -104,6 +122,8 @@ impl Store {
             choose(&mut state);
             let plan = self.read_consistent(|db| Plan::new(state, db))?;
             pruned = plan.summary();
+            let repositories = options.map(|options| remotes::unused(self.root(), options)).unwrap_or_default();
+            pruned.freed += repositories.iter().map(|(_, bytes)| bytes).sum::<u64>();
             if dry_run {
                 return Ok(pruned);
             }
@@ -113,10 +133,15 @@ impl Store {
             for layer in &plan.layers {
                 trash::discard(self.root(), &layer_directory(self.root(), layer.0))?;
             }
+            for (mount, _) in &plan.mounts {
+                trash::discard(self.root(), &mount::directory(self.root(), *mount))?;
+            }
             for (blob, _) in &plan.blobs {
                 remove_file(&blob_path(self.root(), blob))?;
             }
             pruned.freed += sweep_orphans(self)?;
+            remotes::remove(self.root(), &repositories)?;
+            remotes::sweep(self)?;
         }
         if !pruned.images.is_empty() {
             self.write_index()?;

@@ -23,6 +23,7 @@ pub(super) struct Plan {
     pub(super) layers: Vec<(LayerId, u64)>,
     pub(super) blobs: Vec<(BlobDigest, u64)>,
     pub(super) trees: Vec<ContentDigest>,
+    pub(super) mounts: Vec<(LayerId, u64)>,
 }
 
 impl Plan {
@@ -59,19 +60,22 @@ impl Plan {
             layers: dead_layers.map(|(id, layer)| (*id, layer.size)).collect(),
             blobs: dead_blobs.map(|(digest, size)| (*digest, *size)).collect(),
             trees: dead_trees,
+            mounts: state.removed_mounts,
         })
     }
 
     pub(super) fn summary(&self) -> Pruned {
         let layer_bytes: u64 = self.layers.iter().map(|(_, size)| size).sum();
         let blob_bytes: u64 = self.blobs.iter().map(|(_, size)| size).sum();
+        let mount_bytes: u64 = self.mounts.iter().map(|(_, size)| size).sum();
         Pruned {
             records: self.evicted.len() as u64,
+            mounts: self.mounts.len() as u64,
             layers: self.layers.len() as u64,
             blobs: self.blobs.len() as u64,
             trees: self.trees.len() as u64,
             images: self.images.clone(),
-            freed: layer_bytes + blob_bytes,
+            freed: layer_bytes + mount_bytes + blob_bytes,
         }
     }
 
@@ -81,6 +85,7 @@ impl Plan {
             && self.images.is_empty()
             && self.layers.is_empty()
             && self.blobs.is_empty()
+            && self.mounts.is_empty()
             && self.trees.is_empty())
     }
 
@@ -96,9 +101,14 @@ impl Plan {
         for id in &self.images {
             db.execute("DELETE FROM images WHERE id = ?", [id.as_bytes()])?;
             db.execute("DELETE FROM names WHERE image = ?", [id.as_bytes()])?;
+            db.execute("DELETE FROM platforms WHERE image = ?", [id.as_bytes()])?;
         }
         let mut delete = db.prepare("DELETE FROM layers WHERE id = ?")?;
         for (id, _) in &self.layers {
+            delete.execute([id.number() as i64])?;
+        }
+        let mut delete = db.prepare("DELETE FROM mounts WHERE id = ?")?;
+        for (id, _) in &self.mounts {
             delete.execute([id.number() as i64])?;
         }
         let mut delete = db.prepare("DELETE FROM blobs WHERE digest = ?")?;
@@ -106,6 +116,7 @@ impl Plan {
             delete.execute([digest.as_bytes()])?;
         }
         db.execute("DELETE FROM layer_blobs WHERE blob NOT IN (SELECT digest FROM blobs)", [])?;
+        db.execute("DELETE FROM derived_tars WHERE layer NOT IN (SELECT id FROM layers)", [])?;
         let mut delete = db.prepare("DELETE FROM trees WHERE digest = ?")?;
         for digest in &self.trees {
             delete.execute([digest.as_bytes()])?;

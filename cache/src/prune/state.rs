@@ -1,6 +1,7 @@
 //! What the database says about who needs what, and the choice of what is not needed any more.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 use builder_solver::{CacheKey, ContentDigest, Part};
@@ -10,8 +11,10 @@ use super::{PruneImagesOptions, PruneOptions};
 use crate::error::Result;
 use crate::id::{BlobDigest, LayerId, Snapshot};
 use crate::layer::{decode_chain, id_of};
+use crate::mount;
 use crate::record::{decode_components, inputs};
 use crate::store::{Store, now_ms};
+use crate::usage::measure;
 
 /// All rows that matter for what stays.
 pub(super) struct State {
@@ -23,6 +26,22 @@ pub(super) struct State {
     pub(super) packed: Vec<([u8; 32], BlobDigest)>,
     pub(super) evicted: Vec<i64>,
     pub(super) removed_images: Vec<BlobDigest>,
+    pub(super) mounts: Vec<MountRow>,
+    pub(super) removed_mounts: Vec<(LayerId, u64)>,
+}
+
+pub(super) struct MountRow {
+    pub(super) id: LayerId,
+    pub(super) last_used_ms: i64,
+    /// 0 until it was measured.
+    pub(super) size: u64,
+}
+
+/// What a prune may take, one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Candidate {
+    Record(i64),
+    Mount(LayerId),
 }
 
 pub(super) struct LayerRow {
@@ -87,6 +106,9 @@ impl State {
             select.query_map([], |row| Ok((BlobDigest::from_bytes(row.get(0)?), row.get::<_, i64>(1)? as u64)))?;
         let mut select = db.prepare("SELECT diff_id, blob FROM layer_blobs")?;
         let packed = select.query_map([], |row| Ok((row.get(0)?, BlobDigest::from_bytes(row.get(1)?))))?;
+        let mut select = db.prepare("SELECT id, last_used_ms FROM mounts")?;
+        let mounts = select
+            .query_map([], |row| Ok(MountRow { id: mount::id_of(row.get(0)?), last_used_ms: row.get(1)?, size: 0 }))?;
         let mut state = Self {
             layers: layers.collect::<rusqlite::Result<_>>()?,
             records: records.collect::<rusqlite::Result<_>>()?,
@@ -95,9 +117,12 @@ impl State {
             packed: packed.collect::<rusqlite::Result<_>>()?,
             evicted: Vec::new(),
             removed_images: Vec::new(),
+            mounts: mounts.collect::<rusqlite::Result<_>>()?,
+            removed_mounts: Vec::new(),
         };
         let mut select = db.prepare(
-            "SELECT id, layers, diff_ids, manifest, target, created_ms, id IN (SELECT image FROM names) FROM images",
+            "SELECT id, layers, diff_ids, manifest, target, created_ms,
+                    id IN (SELECT image FROM names UNION SELECT image FROM platforms) FROM images",
         )?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
@@ -148,34 +173,57 @@ impl State {
         led
     }
 
-    /// Chooses records.
+    /// Finds out how large the cache mounts are.
+    pub(super) fn measure_mounts(&mut self, root: &Path) {
+        for mount in &mut self.mounts {
+            mount.size = measure(&mount::directory(root, mount.id)).bytes;
+        }
+    }
+
+    /// Chooses records and cache mounts.
     pub(super) fn evict(&mut self, options: &PruneOptions) {
-        let spared = if options.all { HashSet::new() } else { self.led_to_images() };
         let latest = before(options.older_than);
-        let mut candidates: Vec<_> = self
-            .records
-            .iter()
-            .filter(|record| record.output.is_some() && !spared.contains(&record.seq))
-            .filter(|record| latest.is_none_or(|latest| record.last_used_ms <= latest))
-            .map(|record| (record.last_used_ms, record.seq))
-            .collect();
+        let old_enough = |last_used_ms: i64| latest.is_none_or(|latest| last_used_ms <= latest);
+        let mut candidates = Vec::new();
+        if !options.only_mounts {
+            let spared = if options.all { HashSet::new() } else { self.led_to_images() };
+            let records = self.records.iter().filter(|record| record.output.is_some() && !spared.contains(&record.seq));
+            candidates.extend(records.map(|record| (record.last_used_ms, Candidate::Record(record.seq))));
+        }
+        if (options.all || options.only_mounts) && !options.only_records {
+            candidates.extend(self.mounts.iter().map(|mount| (mount.last_used_ms, Candidate::Mount(mount.id))));
+        }
+        candidates.retain(|(last_used_ms, _)| old_enough(*last_used_ms));
         candidates.sort_unstable();
         let Some(keep) = options.keep_bytes else {
-            self.evicted = candidates.into_iter().map(|(_, seq)| seq).collect();
+            self.choose(&candidates);
             return;
         };
         // How many of the oldest have to go, by halving: each probe is one pass over the references.
         let (mut enough, mut least) = (candidates.len(), 0);
         while least < enough {
             let probe = usize::midpoint(least, enough);
-            self.evicted = candidates[..probe].iter().map(|(_, seq)| *seq).collect();
+            self.choose(&candidates[..probe]);
             if self.bytes_left() <= keep {
                 enough = probe;
             } else {
                 least = probe + 1;
             }
         }
-        self.evicted = candidates[..enough].iter().map(|(_, seq)| *seq).collect();
+        self.choose(&candidates[..enough]);
+    }
+
+    fn choose(&mut self, candidates: &[(i64, Candidate)]) {
+        self.evicted.clear();
+        let mut mounts = HashSet::new();
+        for (_, candidate) in candidates {
+            match candidate {
+                Candidate::Record(seq) => self.evicted.push(*seq),
+                Candidate::Mount(id) => drop(mounts.insert(*id)),
+            }
+        }
+        let removed = self.mounts.iter().filter(|mount| mounts.contains(&mount.id));
+        self.removed_mounts = removed.map(|mount| (mount.id, mount.size)).collect();
     }
 
     /// Chooses images.
@@ -222,7 +270,9 @@ impl State {
         let blobs = self.live_blobs(&layers);
         let layers: u64 = layers.iter().filter_map(|id| self.layers.get(id)).map(|layer| layer.size).sum();
         let blobs: u64 = blobs.iter().filter_map(|digest| self.blobs.get(digest)).sum();
-        layers + blobs
+        let removed: u64 = self.removed_mounts.iter().map(|(_, size)| size).sum();
+        let mounts: u64 = self.mounts.iter().map(|mount| mount.size).sum();
+        layers + blobs + mounts.saturating_sub(removed)
     }
 }
 

@@ -9,22 +9,25 @@ use crate::error::{At, Result};
 use crate::id::BlobDigest;
 use crate::layer::id_of;
 use crate::lock::LockFile;
+use crate::mount;
 use crate::store::Store;
 use crate::trash;
 
-/// Removes layers and blobs that have no row: what a process left that was killed between rename and insert. The
+/// Removes layers, blobs and cache mounts that have no row: what a process left that was killed between rename and insert. The
 /// caller has the store alone. Tells how many bytes of blobs that freed.
 pub(crate) fn sweep_orphans(store: &Store) -> Result<u64> {
     let root = store.root();
     let known = store.read(|db| {
         let mut select = db.prepare("SELECT id FROM layers")?;
         let layers = select.query_map([], |row| Ok(id_of(row.get(0)?).to_string()))?;
+        let mut select = db.prepare("SELECT id FROM mounts")?;
+        let mounts = select.query_map([], |row| Ok(mount::id_of(row.get(0)?).to_string()))?;
         let mut select = db.prepare("SELECT digest FROM blobs")?;
         let blobs = select.query_map([], |row| Ok(BlobDigest::from_bytes(row.get(0)?).hex()))?;
-        Ok(layers.chain(blobs).collect::<rusqlite::Result<HashSet<_>>>()?)
+        Ok(layers.chain(mounts).chain(blobs).collect::<rusqlite::Result<HashSet<_>>>()?)
     })?;
     let mut freed = 0;
-    for directory in [root.join("snapshots"), root.join("blobs").join("sha256")] {
+    for directory in [root.join("snapshots"), root.join("mounts"), root.join("blobs").join("sha256")] {
         for entry in fs::read_dir(&directory).at("list", &directory)? {
             let entry = entry.at("list", &directory)?;
             if entry.file_name().to_str().is_some_and(|name| known.contains(name)) {

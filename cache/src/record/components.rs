@@ -23,6 +23,12 @@ pub(crate) fn encode(components: &[Component]) -> Vec<u8> {
             Part::Image => (10, None, None),
             Part::Input(position) => (11, None, Some(*position)),
             Part::Files(position) => (12, None, Some(*position)),
+            Part::Security => (13, None, None),
+            Part::Hosts => (14, None, None),
+            Part::Platform => (15, None, None),
+            Part::Mount(position) => (16, None, Some(*position)),
+            Part::Remote => (17, None, None),
+            Part::Fetched => (18, None, None),
         };
         bytes.push(tag);
         if let Some(name) = name {
@@ -55,6 +61,12 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Component>> {
             10 => Part::Image,
             11 => Part::Input(number(&mut bytes)?),
             12 => Part::Files(number(&mut bytes)?),
+            13 => Part::Security,
+            14 => Part::Hosts,
+            15 => Part::Platform,
+            16 => Part::Mount(number(&mut bytes)?),
+            17 => Part::Remote,
+            18 => Part::Fetched,
             _ => return None,
         };
         let value = text(&mut bytes)?;
@@ -107,6 +119,12 @@ mod tests {
             Just(Part::Image),
             (0..1000_usize).prop_map(Part::Input),
             (0..1000_usize).prop_map(Part::Files),
+            Just(Part::Security),
+            Just(Part::Hosts),
+            Just(Part::Platform),
+            (0..1000_usize).prop_map(Part::Mount),
+            Just(Part::Remote),
+            Just(Part::Fetched),
         ]
     }
 

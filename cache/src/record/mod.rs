@@ -8,9 +8,11 @@ mod components;
 
 use std::time::Duration;
 
-use builder_solver::{CacheKey, Component, ContentDigest, Nearest, OpDigest, Part, PathChange, Record, Records};
+use builder_solver::{
+    CacheKey, Change, Component, ContentDigest, Nearest, OpDigest, Part, PathChange, Record, Records,
+};
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::error::{Error, Result};
 use crate::id::Snapshot;
@@ -166,43 +168,19 @@ impl Records for Store {
         })
     }
 
-    fn insert(&self, record: &Record<Snapshot>) -> Result<()> {
+    fn apply(&self, changes: &[Change<Snapshot>]) -> Result<()> {
         // What a record refers to must not be taken away as garbage before the build is over.
         let _lease = self.lease()?;
         self.write(Commit::Lazy, |db| {
-            require_layers(db, &record.output.layers)?;
-            let mut hits = db.prepare_cached("SELECT hits FROM records WHERE recipe = ?")?;
-            let hits: Option<i64> = hits.query_row([record.recipe.as_bytes()], |row| row.get(0)).optional()?;
-            // With a new number: one that was written before a sync began must not stand for this one.
-            db.prepare_cached(
-                "INSERT OR REPLACE INTO records
-                    (recipe, content, op, kind, name, lineage, components, output, cost_us, created_ms, last_used_ms,
-                     hits, boot)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                record.recipe.as_bytes(),
-                record.content.as_ref().map(CacheKey::as_bytes),
-                record.op.as_bytes(),
-                record.kind,
-                record.name,
-                record.lineage,
-                components::encode(&record.components),
-                encode_chain(&record.output),
-                i64::try_from(record.cost.as_micros()).unwrap_or(i64::MAX),
-                record.created_ms,
-                now_ms(),
-                hits.unwrap_or(0),
-                self.inner.boot,
-            ])?;
-            Ok(())
-        })
-    }
-
-    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<()> {
-        self.write(Commit::Lazy, |db| {
-            db.prepare_cached("UPDATE records SET content = ? WHERE recipe = ?")?
-                .execute(params![content.as_bytes(), recipe.as_bytes()])?;
+            for change in changes {
+                match change {
+                    Change::Insert(record) => insert(db, record, &self.inner.boot)?,
+                    Change::ContentKey { recipe, content } => {
+                        db.prepare_cached("UPDATE records SET content = ? WHERE recipe = ?")?
+                            .execute(params![content.as_bytes(), recipe.as_bytes()])?;
+                    }
+                }
+            }
             Ok(())
         })
     }
@@ -228,6 +206,35 @@ impl Records for Store {
     fn tree_changes(&self, old: &ContentDigest, new: &ContentDigest, limit: usize) -> Result<Option<Vec<PathChange>>> {
         tree::changes(self, old, new, limit)
     }
+}
+
+fn insert(db: &Transaction<'_>, record: &Record<Snapshot>, boot: &str) -> Result<()> {
+    require_layers(db, &record.output.layers)?;
+    let mut hits = db.prepare_cached("SELECT hits FROM records WHERE recipe = ?")?;
+    let hits: Option<i64> = hits.query_row([record.recipe.as_bytes()], |row| row.get(0)).optional()?;
+    // With a new number: one that was written before a sync began must not stand for this one.
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO records
+            (recipe, content, op, kind, name, lineage, components, output, cost_us, created_ms, last_used_ms,
+             hits, boot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        record.recipe.as_bytes(),
+        record.content.as_ref().map(CacheKey::as_bytes),
+        record.op.as_bytes(),
+        record.kind,
+        record.name,
+        record.lineage,
+        components::encode(&record.components),
+        encode_chain(&record.output),
+        i64::try_from(record.cost.as_micros()).unwrap_or(i64::MAX),
+        record.created_ms,
+        now_ms(),
+        hits.unwrap_or(0),
+        boot,
+    ])?;
+    Ok(())
 }
 
 /// What [`stored_of`] reads.

@@ -6,6 +6,7 @@ use builder_cache::Store;
 use builder_frontend::plan::{Images, ResolveError, ResolvedImage};
 use builder_frontend::platform::Platform;
 
+use super::source;
 use crate::error::CliError;
 use crate::store;
 
@@ -15,10 +16,15 @@ pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
 impl Images for StoreImages<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
         let fail = |error: &CliError| ResolveError { message: error.text(), help: None, source: None };
+        if let Some(layout) = reference.strip_prefix("oci-layout://") {
+            let id = source::resolve_layout(self.0, layout, platform).map_err(|error| fail(&error))?;
+            let config = store::config(self.0, &id).map_err(|error| fail(&error))?;
+            return Ok(ResolvedImage { id: id.to_string(), reference: reference.to_owned(), config });
+        }
         let full = store::full_name(reference).map_err(|error| fail(&error))?;
         let found = self.0.image_by_name(&full).map_err(|error| fail(&error.into()))?;
         let found = match found {
-            Some(found) => found,
+            Some(found) => store::for_platform(self.0, &full, found, platform).map_err(|error| fail(&error))?,
             // As in Docker, an id of the store is a base image, too.
             None => match store::find(self.0, reference) {
                 Ok(found) if found.name.is_none() => found.image,
@@ -30,9 +36,13 @@ impl Images for StoreImages<'_> {
             let wanted: Platform = wanted.parse().map_err(|error| fail(&CliError::message(error)))?;
             let is = config.platform();
             if (&wanted.os, &wanted.architecture) != (&is.os, &is.architecture) && !is.architecture.is_empty() {
+                let named = self.0.name(&full).map_err(|error| fail(&error.into()))?;
+                let platforms = named.map(|named| named.platforms).unwrap_or_default();
+                let there: Vec<String> = platforms.into_iter().map(|(platform, _)| platform).collect();
+                let there = if there.is_empty() { is.to_string() } else { there.join(", ") };
                 return Err(ResolveError {
-                    message: format!("the image {full} in the store is for {is} and not for {wanted}"),
-                    help: Some(format!("bring in the one for {wanted} with `builder load -i FILE`")),
+                    message: format!("the image {full} in the store is for {there} and not for {wanted}"),
+                    help: Some(format!("bring in the one for {wanted} with `builder load --platform {wanted} -i FILE`")),
                     source: None,
                 });
             }

@@ -1,126 +1,120 @@
-//! `builder build`, from the command line to the last line printed.
+//! `builder build` and the targets of `builder bake`, from requests to the last line printed.
 //!
 //! ```text
-//! source (context, Dockerfile) → parse → plan (base images from the store) → solve → export → explain, sync
+//! requests ─▶ sources (context, Dockerfile) ─▶ plans in one graph ─▶ one solve ─▶ exports ─▶ explain, sync
 //! ```
 
-mod export;
+pub(crate) mod check;
+mod contexts;
+pub(crate) mod export;
 mod images;
 mod metadata;
+mod options;
+mod planning;
+mod report;
+mod request;
+mod result;
+mod run_options;
+mod solving;
 mod source;
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use anyhow::Context;
 use builder_cache::{Snapshot, Store};
-use builder_executor::context::LocalContext;
-use builder_executor::op::{BuildWorker, OpError, WorkerOptions};
+use builder_executor::op::{BuildWorker, WorkerOptions};
 use builder_executor::rootfs::{Driver, DriverKind};
 use builder_executor::sandbox::{Sandbox, check_privilege};
-use builder_frontend::plan::{BuildOptions, Plan};
-use builder_frontend::platform::Platform;
-use builder_solver::{Graph, NetworkMode, Op, Solution, SolveError, SolveOptions, Solver};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use builder_solver::{Op, Solved};
 
-use self::export::Exporter;
-use self::source::BuildSource;
+use self::export::{Exported, Exporter};
+use self::planning::{Planned, Planner};
+use self::report::{Origins, report};
+use self::result::{BuildResult, PlatformResult};
 use crate::commands::Global;
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
 use crate::outputs::OutputSpec;
-use crate::progress::{self, Mode, Outcome, Progress};
-use crate::{output, signals, store, sync};
+use crate::progress::{Progress, Warning};
+use crate::{output, store, sync};
 
-/// Fixes the times that images show.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
+pub(crate) use self::check::CallRequest;
+pub(crate) use self::request::{BuildRequest, Session};
+pub(crate) use self::run_options::{RunArgs, RunOptions};
 
-/// How many events may wait for the renderer.
-const EVENTS: usize = 1024;
+/// How many results are exported at once. Each uses all cores for what is worth it.
+const EXPORTS: usize = 4;
 
-/// How long steps may take to end after Ctrl-C.
-const GRACE: Duration = Duration::from_millis(1500);
-
-/// Builds.
+/// `builder build`.
 pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
-    let outputs = outputs(args)?;
-    let options = progress_options(args)?;
-    let durability = sync::durability()?;
-    let source = BuildSource::read(args)?;
-    let store = store::open(global)?;
-    let lease = store.lease()?;
-    let progress = Progress::start(&options);
-    let result = build(global, args, &outputs, &source, &store, &progress);
-    let outcome = progress.finish();
-    drop(lease);
-    report(args, options.mode, &source, &outcome, result.as_ref().err());
-    // The steps that succeeded are worth keeping, whatever became of the rest.
-    let kept = store.flush_uses().map_err(CliError::from).and_then(|()| sync::after_build(global, &store, durability));
-    let id = result?;
-    kept?;
-    if args.quiet
-        && let Some(id) = id
-    {
-        output::result(&format!("{id}\n"))?;
+    let request = BuildRequest::new(args.clone());
+    if let Some(call) = request.call() {
+        return check::answer(global, &request, call);
     }
+    let session = Session::new(args.progress, args.quiet, args.explain, args.jobs)?;
+    build_all(global, &session, &[request])?;
     Ok(0)
 }
 
-/// The outputs of the command line: into the store when none is named.
-fn outputs(args: &BuildArgs) -> CliResult<Vec<OutputSpec>> {
-    // A wrong name should not be told after an hour of building.
-    export::full_names(&args.tags)?;
-    let outputs =
-        if args.outputs.is_empty() { vec![OutputSpec::Image { names: Vec::new() }] } else { args.outputs.clone() };
-    if outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
-        return Err(CliError::Usage("only one output can go to standard output".into()));
-    }
-    if outputs.iter().any(OutputSpec::is_stdout) {
-        if args.quiet {
-            return Err(CliError::Usage(
-                "--quiet prints the image id where the output is to go: give it a file".into(),
-            ));
+/// Builds all requests at once and sends each result where it should go.
+pub(crate) fn build_all(global: &Global, session: &Session, requests: &[BuildRequest]) -> CliResult<()> {
+    let outputs = requests.iter().map(BuildRequest::outputs).collect::<CliResult<Vec<_>>>()?;
+    request::check_stdout(session, &outputs)?;
+    let store = store::open(global)?;
+    let lease = store.lease()?;
+    let progress = Progress::start(&session.progress);
+    let mut origins = Origins::default();
+    let result = build(global, session, requests, &outputs, &store, &progress, &mut origins);
+    let outcome = progress.finish();
+    drop(lease);
+    report(session, &origins, &outcome, result.as_ref().err());
+    // The steps that succeeded are worth keeping, whatever became of the rest.
+    let kept = store.flush_uses().map_err(CliError::from);
+    let kept = kept.and_then(|()| sync::after_build(global, &store, session.durability));
+    let exported = result?;
+    kept?;
+    metadata::write(requests, &exported, &outcome.warnings, session.metadata_file.as_deref())?;
+    if session.quiet {
+        for id in exported.into_iter().filter_map(|exported| exported.id) {
+            output::result(&format!("{id}\n"))?;
         }
-        if std::io::stdout().is_terminal() {
-            return Err(CliError::Usage(
-                "refusing to write a tarball to a terminal: redirect it, or give dest=FILE".into(),
-            ));
-        }
     }
-    Ok(outputs)
+    Ok(())
 }
 
-fn progress_options(args: &BuildArgs) -> CliResult<progress::Options> {
-    let mode = if args.quiet { Some(Mode::Quiet) } else { args.progress };
-    progress::Options::resolve(mode, std::io::stderr().is_terminal(), |name| std::env::var(name).ok())
-        .map_err(|error| CliError::Usage(error.to_string()))
-}
-
-/// From the text to the outputs; the image id when there is an image.
+/// From the texts to the outputs.
 fn build(
     global: &Global,
-    args: &BuildArgs,
-    outputs: &[OutputSpec],
-    source: &BuildSource,
+    session: &Session,
+    requests: &[BuildRequest],
+    outputs: &[Vec<OutputSpec>],
     store: &Store,
     progress: &Progress,
-) -> CliResult<Option<String>> {
-    let plan = plan(args, source, store, progress)?;
-    let graph = Arc::new(plan.graph.clone());
+    origins: &mut Origins,
+) -> CliResult<Vec<Exported>> {
+    let all = || requests.iter().map(|request| &request.args);
+    let run = RunOptions::of(all())?;
+    let fetcher = source::fetcher(store, all(), &run)?;
+    let remotes = fetcher.remotes().clone();
+    let mut planner = Planner::new(store, progress, fetcher);
+    let planned = requests.iter().try_for_each(|request| planner.add(request));
+    let targets = planner.targets();
+    let Planner { graph, contexts, planned: plans, origins: known, .. } = planner;
+    *origins = known;
+    planned?;
+    let graph = Arc::new(graph);
     let driver = driver(global, store)?;
     if graph.vertices().any(|(_, vertex)| matches!(vertex.op, Op::Exec(_) | Op::File(_))) {
         check_privilege().map_err(CliError::from)?;
     }
-    let sandbox = Sandbox::new();
-    let contexts = contexts(&plan, source, store)?;
-    let worker = BuildWorker::new(store.clone(), driver.clone(), sandbox, WorkerOptions { contexts })?;
+    let used = plans.iter().flat_map(|planned| &planned.plans).flat_map(|(_, plan)| &plan.contexts);
+    let RunOptions { secrets, agents, limits } = run;
+    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, secrets, agents, limits };
+    let worker = BuildWorker::new(store.clone(), driver.clone(), Sandbox::new(), options)?;
 
-    let runtime = runtime()?;
-    let solution = match runtime.block_on(solve(args, &plan, graph, worker, store, progress)) {
+    let runtime = solving::runtime()?;
+    let mut solution = match runtime.block_on(solving::solve(session, &targets, graph, worker, store, progress)) {
         Ok(solution) => solution,
         Err(error) => {
             // A copy that is still going on is not waited for; what it wrote is swept up by the next builder.
@@ -134,19 +128,63 @@ fn build(
         && let (DriverKind::Vfs, reason) = driver.probe()?
     {
         let message = format!("files are copied for each step with the driver vfs, which is slow: {reason}");
-        progress.warn(progress::Warning { message, ..progress::Warning::default() });
+        progress.warn(Warning { message, ..Warning::default() });
     }
-    let exporter = Exporter { args, plan: &plan, store, driver: &driver, progress };
-    let exported = exporter.run(&solution.output, solution.recipe, outputs);
+    let results = results(plans, std::mem::take(&mut solution.targets));
+    let exported = each(requests.len(), |position| {
+        let (args, result) = (&requests[position].args, &results[position]);
+        if outputs[position].is_empty() {
+            return Ok(Exported::default());
+        }
+        let wants_digest = args.metadata_file.is_some() || session.metadata_file.is_some();
+        let wants_id = session.quiet || args.iidfile.is_some();
+        let exporter = Exporter { args, result, store, driver: &driver, progress, wants_digest, wants_id };
+        exporter.run(&outputs[position])
+    });
     runtime.block_on(solution.settled());
     exported
 }
 
-fn runtime() -> CliResult<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the threads of the builder can't be started")?)
+/// What the solver found, by request and platform.
+fn results(plans: Vec<Planned>, solved: Vec<Solved<Snapshot>>) -> Vec<BuildResult> {
+    let mut solved = solved.into_iter();
+    let result =
+        |planned: Planned| {
+            let platforms = planned.plans.into_iter().zip(&mut solved).map(|((platform, plan), solved)| {
+                PlatformResult { platform, plan, snapshot: solved.output, target: solved.recipe }
+            });
+            BuildResult { platforms: platforms.collect(), multi: planned.multi }
+        };
+    plans.into_iter().map(result).collect()
+}
+
+/// Does `work` for each position, several at once; the answers are in order. After a failure nothing more is begun.
+fn each<T: Send>(count: usize, work: impl Fn(usize) -> CliResult<T> + Sync) -> CliResult<Vec<T>> {
+    if count <= 1 {
+        return (0..count).map(work).collect();
+    }
+    let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..count).collect());
+    let answers: Mutex<Vec<(usize, CliResult<T>)>> = Mutex::new(Vec::with_capacity(count));
+    // Threads of their own: turns are taken at locks of the store, and a thread of rayon that waits there could hold up
+    // the very work that it waits for.
+    thread::scope(|scope| {
+        for _ in 0..count.min(EXPORTS) {
+            scope.spawn(|| {
+                loop {
+                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(position) = next else { break };
+                    let answer = work(position);
+                    if answer.is_err() {
+                        waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    }
+                    answers.lock().unwrap_or_else(PoisonError::into_inner).push((position, answer));
+                }
+            });
+        }
+    });
+    let mut answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+    answers.sort_by_key(|(position, _)| *position);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// The driver that the command line asks for, or the first that works.
@@ -156,193 +194,4 @@ pub(crate) fn driver(global: &Global, store: &Store) -> CliResult<Driver> {
         Some(name) => Some(name.parse().map_err(CliError::Usage)?),
     };
     Ok(Driver::new(store.root(), wanted))
-}
-
-fn plan(args: &BuildArgs, source: &BuildSource, store: &Store, progress: &Progress) -> CliResult<Plan> {
-    let step = progress.step(&format!("[internal] load build definition from {}", source.name));
-    step.part("transferring dockerfile:").count("bytes", source.text.len() as u64, None);
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = |step: progress::Step, diagnostic: &builder_frontend::diagnostic::Diagnostic| {
-        step.failed(diagnostic.message.clone());
-        let drawn = diagnostic.render(&source.name, &source.text, coloured);
-        CliError::Diagnosed(format!("{drawn}\n"))
-    };
-    let file = match builder_frontend::parser::parse(&source.text) {
-        Ok(file) => file,
-        Err(error) => return Err(shown(step, &error.into())),
-    };
-    let options = build_options(args, source)?;
-    let plan = match builder_frontend::plan::plan(&file, &source.text, &options, &images::StoreImages(store)) {
-        Ok(plan) => plan,
-        Err(error) => {
-            if let Some(diagnostic) = error.diagnostic() {
-                return Err(shown(step, &diagnostic));
-            }
-            step.failed(error.to_string());
-            let hint = error.help.clone();
-            return Err(CliError::Failed { error: anyhow::anyhow!("{}: {error}", source.name), hint });
-        }
-    };
-    for warning in &file.warnings {
-        progress.warn(progress::Warning {
-            rule: warning.rule.to_owned(),
-            message: warning.message.clone(),
-            line: Some(source.text[..warning.span.start].matches('\n').count() + 1),
-            ..progress::Warning::default()
-        });
-    }
-    for message in &plan.warnings {
-        progress.warn(progress::Warning { message: message.clone(), ..progress::Warning::default() });
-    }
-    step.done();
-    if let Some((name, bytes)) = &source.ignore {
-        let step = progress.step(&format!("[internal] load {name}"));
-        step.part("transferring context:").count("bytes", bytes.len() as u64, None);
-        step.done();
-    }
-    Ok(plan)
-}
-
-fn build_options(args: &BuildArgs, source: &BuildSource) -> CliResult<BuildOptions> {
-    let host = Platform::host();
-    let platform = match &args.platform {
-        None => host.clone(),
-        Some(text) => {
-            let wanted: Platform = text.parse().map_err(|error| CliError::Usage(format!("--platform: {error}")))?;
-            if wanted != host {
-                return Err(CliError::message(format!(
-                    "--platform {text} is not supported yet: this version builds for {host} only"
-                )));
-            }
-            wanted
-        }
-    };
-    let pair = |text: &String| match text.split_once('=') {
-        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-        None => (text.clone(), None),
-    };
-    let labels = args.labels.iter().map(|label| {
-        let (name, value) = pair(label);
-        if name.is_empty() {
-            return Err(CliError::Usage(format!("--label `{label}` has no name")));
-        }
-        Ok((name, value.unwrap_or_default()))
-    });
-    let mut build_args: Vec<(String, Option<String>)> = args.arguments.iter().map(pair).collect();
-    // As in buildx, the client's own wish for fixed times is a build argument.
-    if std::env::var_os(EPOCH).is_some() && !build_args.iter().any(|(name, _)| name == EPOCH) {
-        build_args.push((EPOCH.to_owned(), None));
-    }
-    Ok(BuildOptions {
-        target: args.target.clone(),
-        build_args,
-        client_env: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect(),
-        no_cache: args.no_cache,
-        no_cache_stages: args.no_cache_filter.clone(),
-        labels: labels.collect::<CliResult<_>>()?,
-        platform,
-        build_platform: host,
-        network: match args.network.as_str() {
-            "none" => NetworkMode::None,
-            "host" => NetworkMode::Host,
-            _ => NetworkMode::Default,
-        },
-        project: format!("{}\0{}", source.context.display(), source.name),
-    })
-}
-
-fn contexts(plan: &Plan, source: &BuildSource, store: &Store) -> CliResult<BTreeMap<String, LocalContext>> {
-    let mut contexts = BTreeMap::new();
-    for name in &plan.contexts {
-        let ignore = match &source.ignore {
-            None => builder_executor::pattern::IgnoreMatcher::default(),
-            Some((file, bytes)) => builder_executor::pattern::parse_ignore_file(bytes)
-                .map_err(|error| CliError::message(format!("{file}:{}: {error}", error.line())))?,
-        };
-        let index = store.context_index(&source.context);
-        contexts.insert(name.clone(), LocalContext::open(&source.context, ignore, Some(index)).map_err(OpError::from)?);
-    }
-    Ok(contexts)
-}
-
-async fn solve(
-    args: &BuildArgs,
-    plan: &Plan,
-    graph: Arc<Graph>,
-    worker: BuildWorker,
-    store: &Store,
-    progress: &Progress,
-) -> CliResult<Solution<Snapshot>> {
-    let (events, received) = mpsc::channel(EVENTS);
-    let needed = graph.reachable(&[plan.target]);
-    let attached = progress.attach(&graph, &needed, received).context("the progress display can't be started")?;
-    let cancel = CancellationToken::new();
-    let over = Arc::new(AtomicBool::new(false));
-    signals::cancel_on_interrupt(cancel.clone(), Arc::clone(&over))?;
-    let interrupted = cancel.clone();
-    let solver = Solver::new(Arc::new(worker), Arc::new(store.clone()));
-    let options = SolveOptions { jobs: args.jobs.map(|jobs| jobs as usize), cancel, events };
-    let solved = tokio::select! {
-        solved = solver.solve(Arc::clone(&graph), plan.target, options) => solved,
-        () = overdue(interrupted) => return Err(CliError::Interrupted),
-    };
-    over.store(true, Ordering::Relaxed);
-    // Every sender is gone with the solve, so this ends.
-    tokio::task::block_in_place(|| attached.join());
-    match solved {
-        Ok(solution) => Ok(solution),
-        Err(SolveError::Cancelled) => Err(CliError::Interrupted),
-        Err(SolveError::Records(error)) => Err(CliError::Failed {
-            error: anyhow::Error::new(error).context("the build cache can't be used"),
-            hint: None,
-        }),
-        Err(SolveError::Vertex { vertex, source }) => Err(CliError::Step {
-            span: graph.vertex(vertex).origin.span.clone(),
-            name: graph.vertex(vertex).origin.name.clone(),
-            error: anyhow::Error::new(source),
-        }),
-    }
-}
-
-/// Ends a while after the build was interrupted: processes are gone by then, and bulk work has had its chance.
-async fn overdue(interrupted: CancellationToken) {
-    interrupted.cancelled().await;
-    tokio::time::sleep(GRACE).await;
-}
-
-/// What is printed below the progress: failures, reasons, warnings.
-fn report(args: &BuildArgs, mode: Mode, source: &BuildSource, outcome: &Outcome, error: Option<&CliError>) {
-    let dockerfile = progress::Dockerfile { name: &source.name, text: &source.text };
-    let mut reported = false;
-    if matches!(error, Some(CliError::Step { .. })) {
-        for failed in &outcome.failed {
-            output::notice(failed.report(Some(dockerfile)).trim_end());
-            reported = true;
-        }
-    }
-    if let (Some(CliError::Step { span, name, error }), false) = (error, reported) {
-        if let Some(span) = span {
-            output::notice(dockerfile.excerpt(span).trim_end());
-        }
-        output::notice(&format!("ERROR: failed to build: failed to solve: {name}: {error:#}"));
-    }
-    if args.explain {
-        let width = terminal_width();
-        output::notice(outcome.explain(width).trim_end());
-    }
-    if mode != Mode::Quiet && mode != Mode::RawJson {
-        let warnings = outcome.warning_summary();
-        if !warnings.is_empty() {
-            output::notice(warnings.trim_end());
-        }
-    }
-}
-
-fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(rustix::stdio::stderr())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|columns| *columns > 0)
 }

@@ -3,21 +3,26 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Global;
-use crate::build;
+use crate::build::{self, CallRequest, RunArgs};
 use crate::error::CliResult;
 use crate::outputs::OutputSpec;
 use crate::progress::Mode;
 
 /// Builds the Dockerfile of a directory. Everything that does not wait for something else runs in parallel, and what
 /// was built before is taken from the cache.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BuildArgs {
-    /// The directory whose files the Dockerfile can copy
+    /// The files that the Dockerfile can copy: a directory, the URL of a git repository (#REF:DIRECTORY), the URL of a
+    /// tarball or Dockerfile, or - for one of these two on standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub(crate) context: PathBuf,
-    /// The Dockerfile; - reads it from standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile: a file, a URL, or - for standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Files or an image under a name for FROM and --from, instead of a stage or image of that name: a directory,
+    /// docker-image://IMAGE, oci-layout://DIRECTORY[:TAG|@DIGEST], or the URL of a git repository or tarball
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub(crate) build_contexts: Vec<String>,
     /// Name the image, as NAME or NAME:TAG; can be given several times
     #[arg(short, long = "tag", value_name = "NAME")]
     pub(crate) tags: Vec<String>,
@@ -30,9 +35,28 @@ pub(crate) struct BuildArgs {
     /// Give the image a label
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,
-    /// Build for this platform; only the machine's own is supported yet
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Build for these platforms; several make one image with a variant for each
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+
+    /// Check the Dockerfile instead of building it; the exit code is 1 when something is found
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        action = clap::ArgAction::Set,
+        help_heading = "Checks"
+    )]
+    pub(crate) check: bool,
+    /// Answer a question instead of building: check, outline (what the target can be given), targets (what can be built)
+    /// or subrequests.describe, with ,format=json for programs and ,ignorestatus to succeed whatever a check finds
+    #[arg(long, value_name = "METHOD", help_heading = "Checks")]
+    pub(crate) call: Option<CallRequest>,
 
     /// Run every step, whatever is cached
     #[arg(long, help_heading = "Cache")]
@@ -50,11 +74,36 @@ pub(crate) struct BuildArgs {
     /// The network of RUN steps: host, none, or default, which is the host's network for now
     #[arg(long, value_name = "MODE", value_parser = ["default", "none", "host"], default_value = "default", help_heading = "Running")]
     pub(crate) network: String,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 
     /// Where the result goes: type=image (into the store, the default), oci, docker, local, tar or cacheonly, with dest=
     /// for a file, a directory or - for standard output; a mere directory is type=local. Can be given several times
     #[arg(short, long = "output", value_name = "TYPE|DIR", help_heading = "Output")]
     pub(crate) outputs: Vec<OutputSpec>,
+    /// Allow what is refused otherwise: security.insecure and network.host for RUN steps, buildx.local.delete for
+    /// mode=delete outside of the working directory
+    #[arg(long, value_name = "RIGHT", help_heading = "Running")]
+    pub(crate) allow: Vec<String>,
+    /// Annotate the image: KEY=VALUE for its manifest, or manifest:, index:, manifest-descriptor:, index-descriptor: in
+    /// front of it, manifest[OS/ARCH]: for one platform. Can be given several times
+    #[arg(long = "annotation", value_name = "KEY=VALUE", help_heading = "Output")]
+    pub(crate) annotations: Vec<String>,
+    /// Put the image into the store, whatever other outputs there are
+    #[arg(long, help_heading = "Output")]
+    pub(crate) load: bool,
+    /// Not supported yet
+    #[arg(long, hide = true)]
+    pub(crate) push: bool,
+    /// Attestations: only type=KIND,disabled=true is supported yet
+    #[arg(long, value_name = "TYPE", hide = true)]
+    pub(crate) attest: Vec<String>,
+    /// Only false is supported yet
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) provenance: Option<String>,
+    /// Only false is supported yet
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub(crate) sbom: Option<String>,
     /// Write the image id to this file
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) iidfile: Option<PathBuf>,

@@ -13,10 +13,10 @@ use crate::{output, store};
 pub(crate) enum CacheCommand {
     /// Show the steps that are cached, what each is made of and what it costs
     Graph(GraphArgs),
-    /// Show what the store holds, layer by layer
+    /// Show what the store holds: layers and cache mounts
     #[command(alias = "du")]
     Usage(UsageArgs),
-    /// Delete cached steps that no image needs
+    /// Delete cached steps that no image needs, or cache mounts
     Prune(CachePruneArgs),
 }
 
@@ -45,10 +45,13 @@ pub(crate) struct UsageArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CachePruneArgs {
-    /// Steps that led to an image, too; the images stay
+    /// Steps that led to an image, and cache mounts, too; the images stay
     #[arg(short, long)]
     all: bool,
-    /// Only steps that were not used for this long (24h, 7d, 90m)
+    /// Only one kind: type=exec.cachemount for cache mounts, type=regular for steps; until=AGE is --older-than
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
+    /// Only what was not used for this long (24h, 7d, 90m)
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     older_than: Option<Duration>,
     /// Stop when the store is down to this size (500MB, 20GB); the least recently used go first
@@ -108,10 +111,22 @@ fn usage(store: &Store, args: &UsageArgs) -> CliResult<u8> {
                 })
             })
             .collect();
+        let mounts: Vec<_> = usage
+            .mounts
+            .iter()
+            .map(|mount| {
+                serde_json::json!({
+                    "id": mount.id, "name": mount.name, "type": "exec.cachemount", "size": mount.size,
+                    "files": mount.files, "created": super::images::timestamp(mount.created_ms),
+                    "lastUsed": super::images::timestamp(mount.last_used_ms), "uses": mount.uses,
+                })
+            })
+            .collect();
         let whole = serde_json::json!({
             "layers": layers, "layerBytes": usage.layer_bytes, "blobs": usage.blobs, "blobBytes": usage.blob_bytes,
             "databaseBytes": usage.database_bytes, "records": usage.records, "evicted": usage.evicted,
             "images": usage.images, "reclaimableBytes": usage.reclaimable_bytes,
+            "mounts": mounts, "mountBytes": usage.mount_bytes,
         });
         output::result(&format!("{whole:#}\n"))?;
         return Ok(0);
@@ -131,9 +146,11 @@ fn usage(store: &Store, args: &UsageArgs) -> CliResult<u8> {
         ]);
     }
     let total = format!(
-        "\nLayers:       {} ({})\nBlobs:        {} ({})\nSteps:        {} ({} more are kept to explain misses)\nImages:       {}\nReclaimable:  {}\n",
+        "\nLayers:       {} ({})\nCache mounts: {} ({})\nBlobs:        {} ({})\nSteps:        {} ({} more are kept to explain misses)\nImages:       {}\nReclaimable:  {}\n",
         usage.layers.len(),
         output::size(usage.layer_bytes),
+        usage.mounts.len(),
+        output::size(usage.mount_bytes),
         usage.blobs,
         output::size(usage.blob_bytes),
         usage.records,
@@ -141,27 +158,81 @@ fn usage(store: &Store, args: &UsageArgs) -> CliResult<u8> {
         usage.images,
         output::size(usage.reclaimable_bytes)
     );
-    output::result(&(output::table(&rows) + &total))?;
+    let mut text = output::table(&rows);
+    if !usage.mounts.is_empty() {
+        let mut rows =
+            vec![["CACHE MOUNT", "SIZE", "FILES", "CREATED", "LAST USED", "USES"].map(str::to_owned).to_vec()];
+        for mount in &usage.mounts {
+            rows.push(vec![
+                mount.name.escape_debug().to_string(),
+                output::size(mount.size),
+                mount.files.to_string(),
+                output::ago((now - mount.created_ms) / 1000),
+                output::ago((now - mount.last_used_ms) / 1000),
+                mount.uses.to_string(),
+            ]);
+        }
+        text = format!("{text}\n{}", output::table(&rows));
+    }
+    output::result(&(text + &total))?;
     Ok(0)
 }
 
 fn prune(store: &Store, args: &CachePruneArgs) -> CliResult<u8> {
+    let mut filters = Filters::parse(&args.filters)?;
+    filters.older_than = args.older_than.or(filters.older_than);
     let pruned = store.prune(&PruneOptions {
         all: args.all,
-        older_than: args.older_than,
+        only_mounts: filters.mounts,
+        only_records: filters.steps,
+        older_than: filters.older_than,
         keep_bytes: args.keep,
         wait: args.wait,
         dry_run: args.dry_run,
     })?;
     output::result(&format!(
-        "{} {} steps, {} layers, {} blobs\nTotal reclaimed space: {}\n",
+        "{} {} steps, {} layers, {} cache mounts, {} blobs\nTotal reclaimed space: {}\n",
         if args.dry_run { "Would delete" } else { "Deleted" },
         pruned.records,
         pruned.layers,
+        pruned.mounts,
         pruned.blobs,
         output::size(pruned.freed)
     ))?;
     Ok(0)
+}
+
+/// `--filter`, as far as it means something here.
+#[derive(Debug, Default)]
+struct Filters {
+    mounts: bool,
+    steps: bool,
+    older_than: Option<Duration>,
+}
+
+impl Filters {
+    fn parse(given: &[String]) -> CliResult<Self> {
+        let mut filters = Self::default();
+        for text in given {
+            match text.split_once('=') {
+                Some(("type", "exec.cachemount")) => filters.mounts = true,
+                Some(("type", "regular")) => filters.steps = true,
+                Some(("until", age)) => {
+                    let age = parse_age(age).map_err(|reason| CliError::Usage(format!("--filter {text}: {reason}")))?;
+                    filters.older_than = Some(age);
+                }
+                _ => {
+                    return Err(CliError::Usage(format!(
+                        "--filter {text} is not known: use type=exec.cachemount, type=regular or until=AGE"
+                    )));
+                }
+            }
+        }
+        if filters.mounts && filters.steps {
+            return Err(CliError::Usage("--filter takes one type: nothing is of two".into()));
+        }
+        Ok(filters)
+    }
 }
 
 /// A number with an optional unit, decimal (kB, MB, GB, TB) or binary (KiB, MiB, GiB, TiB).

@@ -36,6 +36,8 @@ struct Row<'a> {
     repository: String,
     tag: String,
     image: &'a Image,
+    /// When the name stands for more than this machine's.
+    platforms: Vec<String>,
 }
 
 pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
@@ -43,12 +45,15 @@ pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
     let images = store.images()?;
     let mut rows = Vec::new();
     for image in &images {
-        if image.names.is_empty() {
-            rows.push(Row { repository: "<none>".into(), tag: "<none>".into(), image });
+        // Other platforms of a name are not listed on their own: the name is.
+        if image.names.is_empty() && image.platform_of.is_empty() {
+            rows.push(Row { repository: "<none>".into(), tag: "<none>".into(), image, platforms: Vec::new() });
         }
         for name in &image.names {
             let (repository, tag) = split(name);
-            rows.push(Row { repository, tag, image });
+            let named = store.name(name)?.map(|named| named.platforms).unwrap_or_default();
+            let platforms = named.into_iter().map(|(platform, _)| platform).collect();
+            rows.push(Row { repository, tag, image, platforms });
         }
     }
     if let Some(filter) = &args.filter {
@@ -79,7 +84,7 @@ fn render(rows: &[Row<'_>], args: &ImagesArgs) -> String {
     if args.format == Format::Json {
         let mut text = String::new();
         for row in rows {
-            let object = json!({
+            let mut object = json!({
                 "Repository": row.repository,
                 "Tag": row.tag,
                 "ID": id(row.image),
@@ -89,6 +94,9 @@ fn render(rows: &[Row<'_>], args: &ImagesArgs) -> String {
                 "Size": output::size(row.image.size),
                 "SizeBytes": row.image.size,
             });
+            if !row.platforms.is_empty() {
+                object["Platforms"] = json!(row.platforms);
+            }
             let _ = writeln!(text, "{object}");
         }
         return text;

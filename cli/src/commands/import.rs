@@ -3,6 +3,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use anyhow::Context;
+use builder_executor::remote::Client;
 use builder_frontend::changes::apply_changes;
 use builder_frontend::config::{History, ImageConfig};
 use builder_frontend::platform::Platform;
@@ -20,6 +21,9 @@ pub(crate) struct ImportArgs {
     /// WORKDIR, …); can be given several times
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
     changes: Vec<String>,
+    /// What it is for [default: this machine]
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// What history says about the image [default: Imported from SOURCE]
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -53,7 +57,10 @@ pub(crate) fn run(global: &Global, args: &ImportArgs) -> CliResult<u8> {
 }
 
 fn config(args: &ImportArgs) -> CliResult<ImageConfig> {
-    let platform = Platform::host();
+    let platform = match &args.platform {
+        None => Platform::host(),
+        Some(text) => text.parse().map_err(|error| CliError::Usage(format!("--platform: {error}")))?,
+    };
     let created = Some(jiff::Timestamp::now().to_string());
     let comment = args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.source));
     let mut config = ImageConfig {
@@ -86,8 +93,7 @@ fn open(source: &str) -> CliResult<Box<dyn Read + Send>> {
         return Ok(Box::new(io::stdin()));
     }
     if source.starts_with("http://") || source.starts_with("https://") {
-        let response = ureq::get(source).call().with_context(|| format!("{source} can't be fetched"))?;
-        return Ok(Box::new(response.into_body().into_reader()));
+        return Ok(Box::new(Client::new().get(source)?));
     }
     let path = Path::new(source);
     if path.is_dir() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::images::timestamp;
 use crate::error::CliResult;
+use crate::store::Found;
 use crate::{output, store};
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
             output::result("\n")?;
             continue;
         }
-        all.push(describe(&store, &found.image)?);
+        all.push(describe(&store, &found)?);
     }
     if !args.raw {
         output::result(&format!("{:#}\n", Value::Array(all)))?;
@@ -38,7 +39,8 @@ pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
 }
 
 /// The fields of `docker image inspect`, and where each layer is.
-fn describe(store: &Store, image: &builder_cache::Image) -> CliResult<Value> {
+fn describe(store: &Store, found: &Found) -> CliResult<Value> {
+    let image = &found.image;
     let config: Value = serde_json::from_slice(&store::config_bytes(store, &image.id)?)?;
     let names: Vec<String> = image
         .names
@@ -55,7 +57,7 @@ fn describe(store: &Store, image: &builder_cache::Image) -> CliResult<Value> {
         }));
     }
     let diff_ids: Vec<String> = image.diff_ids.iter().map(ToString::to_string).collect();
-    Ok(json!({
+    let mut described = json!({
         "Id": image.id.to_string(),
         "RepoTags": names,
         "Digest": image.manifest.as_ref().map(ToString::to_string),
@@ -69,5 +71,12 @@ fn describe(store: &Store, image: &builder_cache::Image) -> CliResult<Value> {
         "RootFS": { "Type": "layers", "Layers": diff_ids },
         "Layers": layers,
         "CacheKey": image.target.as_ref().map(ToString::to_string),
-    }))
+    });
+    let named = found.name.as_ref().map(|name| store.name(name)).transpose()?.flatten();
+    if let Some(named) = named.filter(|named| !named.platforms.is_empty()) {
+        let platforms =
+            named.platforms.iter().map(|(platform, id)| json!({ "Platform": platform, "Id": id.to_string() }));
+        described["Platforms"] = platforms.collect();
+    }
+    Ok(described)
 }

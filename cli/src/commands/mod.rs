@@ -1,5 +1,6 @@
 //! One file a command; the doc comments of its arguments are its help.
 
+pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod history;
@@ -59,6 +60,8 @@ pub(crate) struct Global {
 enum Command {
     /// Build an image from a Dockerfile
     Build(Box<build::BuildArgs>),
+    /// Build many images from one definition: docker-bake.hcl, docker-bake.json, compose.yaml
+    Bake(Box<bake::BakeArgs>),
     /// Run a command in a new container
     Run(run::RunArgs),
     /// List images
@@ -98,6 +101,7 @@ impl Cli {
         let global = &self.global;
         match self.command {
             Command::Build(args) => build::run(global, &args),
+            Command::Bake(args) => bake::run(global, &args),
             Command::Run(args) => run::run(global, &args),
             Command::Images(args) => images::run(global, &args),
             Command::Image(command) => image::run(global, command),

@@ -54,6 +54,16 @@ fn remove(store: &Store, text: &str, force: bool) -> CliResult<String> {
             "remove them one by one, or all with --force",
         ));
     }
+    if !found.image.platform_of.is_empty() && !force {
+        return Err(CliError::with_hint(
+            anyhow::anyhow!(
+                "image {} is one platform of {}",
+                found.image.id.short(),
+                found.image.platform_of.iter().map(|name| familiar(name)).collect::<Vec<_>>().join(", ")
+            ),
+            "remove that name and all its platforms, or this image alone with --force",
+        ));
+    }
     let removed = store.remove_image(&found.image.id)?;
     for name in &removed.names {
         let _ = writeln!(told, "Untagged: {}", familiar(name));

@@ -2,14 +2,17 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use builder_cache::{Named, Store};
 use builder_image::Reference;
 use builder_image::archive::{Format, SaveImage, SaveOptions, save};
 use clap::{Args, ValueEnum};
 
 use super::Global;
+use crate::build::export::NameForm;
 use crate::error::{CliError, CliResult};
 use crate::outputs::Compression;
-use crate::{store, whole_file};
+use crate::store::{self, Found};
+use crate::whole_file;
 
 #[derive(Debug, Args)]
 pub(crate) struct SaveArgs {
@@ -19,9 +22,9 @@ pub(crate) struct SaveArgs {
     /// docker: what `docker load` reads, and an OCI layout as well; oci: an OCI layout and nothing else
     #[arg(long, value_enum, default_value_t = Kind::Docker, value_name = "FORMAT")]
     format: Kind,
-    /// How layers that were built here are compressed
-    #[arg(long, value_enum, default_value_t = Compression::Uncompressed, value_name = "KIND")]
-    compression: Compression,
+    /// How layers that were built here are compressed [default: as the image was built to be, or else uncompressed]
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<Compression>,
     /// Names, ids, or beginnings of ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -39,16 +42,14 @@ pub(crate) fn run(global: &Global, args: &SaveArgs) -> CliResult<u8> {
     let mut images = Vec::new();
     for name in &args.images {
         let found = store::find(&store, name)?;
-        // An image that is saved by its id has no name in the archive, as in Docker.
-        let names = found.name.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
-        images.push(SaveImage { id: found.image.id, names });
+        images.push(image(&store, &found, args)?);
     }
     let options = SaveOptions {
         format: match args.format {
             Kind::Docker => Format::Docker,
             Kind::Oci => Format::Oci,
         },
-        compression: args.compression.into(),
+        compression: args.compression.unwrap_or(Compression::Uncompressed).into(),
         ..SaveOptions::default()
     };
     match &args.output {
@@ -68,4 +69,23 @@ pub(crate) fn run(global: &Global, args: &SaveArgs) -> CliResult<u8> {
         })?,
     }
     Ok(0)
+}
+
+/// What a name stands for on all its platforms, in the form in which it was built. An image that is saved by its id has
+/// no name in the archive, as in Docker.
+fn image(store: &Store, found: &Found, args: &SaveArgs) -> CliResult<SaveImage> {
+    let Some(name) = &found.name else { return Ok(SaveImage::one(found.image.id, Vec::new())) };
+    let named = store.name(name)?.unwrap_or_else(|| Named::one(found.image.id));
+    let mut platforms = Vec::new();
+    for (platform, id) in &named.platforms {
+        platforms.push((platform.parse().map_err(CliError::message)?, *id));
+    }
+    if platforms.is_empty() {
+        platforms.push((store::config(store, &named.image)?.platform(), named.image));
+    }
+    let mut image = NameForm::parse(named.form.as_deref())?.image(&platforms, vec![name.parse::<Reference>()?]);
+    if args.compression.is_some() {
+        image.options = None;
+    }
+    Ok(image)
 }

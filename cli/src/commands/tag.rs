@@ -1,3 +1,4 @@
+use builder_cache::Named;
 use clap::Args;
 
 use super::Global;
@@ -15,6 +16,11 @@ pub(crate) struct TagArgs {
 pub(crate) fn run(global: &Global, args: &TagArgs) -> CliResult<u8> {
     let store = store::open(global)?;
     let found = store::find(&store, &args.source)?;
-    store.tag(&store::full_name(&args.target)?, &found.image.id)?;
+    // A name for several platforms gives all of them on.
+    let named = match &found.name {
+        Some(name) => store.name(name)?,
+        None => None,
+    };
+    store.set_name(&store::full_name(&args.target)?, &named.unwrap_or_else(|| Named::one(found.image.id)))?;
     Ok(0)
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use builder_solver::VertexId;
+
 use super::board::{Phase, Task};
 use super::control::visible_text;
 use super::format;
@@ -24,6 +26,8 @@ pub(crate) struct FailedStep {
     pub(crate) message: String,
     /// The bytes of the Dockerfile that asked for the step.
     pub(crate) span: Option<Range<usize>>,
+    /// The vertex, when it is one.
+    pub(crate) vertex: Option<VertexId>,
     tail: Tail,
     /// How many lines of the output the report shows at most.
     shown: usize,
@@ -46,6 +50,7 @@ impl FailedStep {
             name: task.name.clone(),
             message: message.clone(),
             span: task.span.clone(),
+            vertex: task.vertex,
             tail: task.tail.clone(),
             shown: if mode == Mode::Plain { REPEATED_LINES } else { usize::MAX },
         })

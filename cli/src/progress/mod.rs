@@ -36,6 +36,7 @@ mod tests;
 mod warning;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -48,7 +49,7 @@ pub(crate) use self::control::visible_text;
 pub(crate) use self::failure::{Dockerfile, FailedStep};
 pub(crate) use self::options::{Mode, Options};
 pub(crate) use self::step::Step;
-pub(crate) use self::warning::Warning;
+pub(crate) use self::warning::{Code, Warning};
 
 use self::board::{Board, Change, TaskId};
 use self::control::Styles;
@@ -76,6 +77,8 @@ struct Display {
     board: Board,
     renderer: Box<dyn Renderer>,
     warnings: Vec<Warning>,
+    /// The same, for asking whether one is known.
+    warned: HashSet<Warning>,
     finished: bool,
 }
 
@@ -143,7 +146,13 @@ impl Progress {
         ticking: Option<mpsc::Sender<()>>,
     ) -> Self {
         let styles = if options.colour { Styles::Keep } else { Styles::Strip };
-        let display = Display { board: Board::new(styles, clock()), renderer, warnings: Vec::new(), finished: false };
+        let display = Display {
+            board: Board::new(styles, clock()),
+            renderer,
+            warnings: Vec::new(),
+            warned: HashSet::new(),
+            finished: false,
+        };
         Self { shared: Arc::new(Shared { display: Mutex::new(display), clock, mode: options.mode, _ticking: ticking }) }
     }
 
@@ -172,13 +181,19 @@ impl Progress {
         Step::new(self.clone(), task)
     }
 
-    /// Notes a warning. It is listed at the end.
+    /// Notes a warning, unless it is known. It is listed at the end.
     pub(crate) fn warn(&self, warning: Warning) {
+        self.warn_in(None, warning);
+    }
+
+    fn warn_in(&self, task: Option<TaskId>, warning: Warning) {
         let now = (self.shared.clock)();
         let mut guard = self.lock();
         let display = &mut *guard;
-        display.renderer.warned(&display.board, &warning, now);
-        display.warnings.push(warning);
+        if display.warned.insert(warning.clone()) {
+            display.renderer.warned(&display.board, task, &warning, now);
+            display.warnings.push(warning);
+        }
     }
 
     /// Ends the display, with the terminal ready for other text. To be called when all is over, also after Ctrl-C;

@@ -21,6 +21,7 @@ use super::board::{Board, Change, Phase, Task, TaskId, since};
 use super::format;
 use super::log::Line;
 use super::renderer::Renderer;
+use super::warning::Warning;
 
 /// A task that was silent for this long gives way to one that has something to say.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -213,6 +214,12 @@ impl<W: Write + Send> Renderer for Plain<W> {
                 };
                 self.say(board, id, &text, true, now);
             }
+        }
+    }
+
+    fn warned(&mut self, board: &Board, task: Option<TaskId>, warning: &Warning, now: SystemTime) {
+        if let Some((id, number)) = task.and_then(|id| Some((id, board.task(id).number?))) {
+            self.say(board, id, &format!("#{number} WARN: {}\n", warning.summary()), false, now);
         }
     }
 

@@ -76,6 +76,8 @@ struct Log<'a> {
 
 #[derive(Debug, Serialize)]
 struct VertexWarning<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vertex: Option<&'a str>,
     level: u8,
     short: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -154,9 +156,12 @@ impl<W: Write + Send> Renderer for RawJson<W> {
         self.write(&status);
     }
 
-    fn warned(&mut self, _board: &Board, warning: &Warning, _now: SystemTime) {
-        let range = warning.line.map(|line| Range { start: Position { line }, end: Position { line } });
+    fn warned(&mut self, board: &Board, task: Option<TaskId>, warning: &Warning, _now: SystemTime) {
+        let last = warning.last_line;
+        let range =
+            warning.line.map(|line| Range { start: Position { line }, end: Position { line: last.unwrap_or(line) } });
         let warning = VertexWarning {
+            vertex: task.map(|task| board.task(task).digest.as_str()),
             level: 1,
             short: BASE64.encode(warning.summary()),
             detail: warning.detail.iter().map(|line| BASE64.encode(line)).collect(),

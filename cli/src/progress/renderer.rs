@@ -14,8 +14,8 @@ pub(super) trait Renderer: Send {
     /// This happened, and completed these lines of output. The board knows it already.
     fn changed(&mut self, board: &Board, task: TaskId, change: &Change, lines: &[Line], now: SystemTime);
 
-    /// Something is worth a warning.
-    fn warned(&mut self, _board: &Board, _warning: &Warning, _now: SystemTime) {}
+    /// Something is worth a warning; the task is what it came up in.
+    fn warned(&mut self, _board: &Board, _task: Option<TaskId>, _warning: &Warning, _now: SystemTime) {}
 
     /// Time passed.
     fn tick(&mut self, _board: &Board, _now: SystemTime) {}

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Progress;
 use super::board::{Change, TaskId};
+use super::{Progress, Warning};
 
 /// A running step; it is numbered among the vertices. A step that is dropped counts as cancelled.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ impl Step {
     pub(crate) fn note(&self, label: impl Into<String>) {
         let part = Part { step: self, label: label.into(), unit: Cow::Borrowed(""), current: 0, total: None };
         drop(part);
+    }
+
+    /// Something in it is worth a warning.
+    pub(crate) fn warn(&self, warning: Warning) {
+        self.progress.warn_in(Some(self.task), warning);
     }
 
     /// The step succeeded.

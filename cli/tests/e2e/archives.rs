@@ -459,11 +459,19 @@ fn what_can_not_be_saved_leaves_no_file() {
     assert_eq!(ran.code, 1);
     ran.assert_stderr("no such image: nosuch");
     assert!(!file.exists());
-    for (place, reason) in [("/no/such/dir/x.tar", "No such file"), ("/", "directory"), ("/dev/full", "No space left")]
-    {
+    for (place, reason) in [
+        ("/no/such/dir/x.tar", "No such file"),
+        ("/dev/null/dir/x.tar", "Not a directory"),
+        ("/", "directory"),
+        ("/dev/full", "No space left"),
+    ] {
         let ran = lab.run(&["save", "-o", place, "app"]);
         assert_eq!(ran.code, 1, "{place}");
         ran.assert_stderr(reason);
+        // What is on the way to an output of a build is made.
+        if place.starts_with("/no/") {
+            continue;
+        }
         let output = format!("type=oci,dest={place}");
         let context = lab.project("FROM busybox\n", &[]);
         let ran = lab.run(&["build", "-o", &output, text(&context)]);

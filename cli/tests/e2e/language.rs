@@ -335,7 +335,47 @@ fn onbuild_triggers_of_a_stage_run_once_in_the_stage_on_top() {
             prints: "one\ntwo\n",
             ..Case::default()
         },
+        Case {
+            name: "with mounts of a stage, of the context and of a cache",
+            dockerfile: "FROM busybox AS tools\nRUN echo tool >/t\nFROM busybox AS a\n\
+                         ONBUILD RUN --mount=from=tools,target=/tools --mount=source=f,target=/f \
+                         --mount=type=cache,target=/cache <<-\"EOF\"\n\tcat /tools/t /f >/o\nEOF\n\
+                         ONBUILD COPY --chmod=600 <<EOF /h\n$HOME\nEOF\nFROM a\n",
+            files: &[("f", "file\n")],
+            script: "cat /o /h; stat -c %a /h; ls -A /tools /cache 2>&1 | wc -l",
+            prints: "tool\nfile\n\n600\n2\n",
+            ..Case::default()
+        },
     ]);
+}
+
+#[test]
+fn triggers_of_an_image_use_stages_of_the_child() {
+    let lab = Lab::new();
+    let parent = lab.project(
+        "FROM busybox\nONBUILD COPY --from=assets /a /copied\n\
+         ONBUILD RUN --mount=from=assets,source=/a,target=/mounted <<EOF\ncat /mounted >/read\nEOF\n",
+        &[],
+    );
+    lab.ok(&["build", "-t", "parent", parent.to_str().expect("UTF-8")]);
+    lab.build_files("FROM busybox AS assets\nRUN echo asset >/a\nFROM busybox AS other\nRUN false\nFROM parent\n", &[]);
+    assert_eq!(lab.shell("cat /copied /read; ls -A /mounted 2>&1 | grep -c mounted"), "asset\nasset\n1\n");
+    let ran = lab.build_fails("FROM parent\n", &[]);
+    ran.assert_stderr("assets");
+    ran.assert_stderr("in the ONBUILD trigger");
+}
+
+#[test]
+fn a_mounted_link_of_the_context_shows_what_it_points_to() {
+    let lab = Lab::new();
+    let context = lab.project(
+        "FROM busybox\nRUN --mount=source=link,target=/m cat /m/f >/o\nRUN --mount=source=file,target=/f cat /f >>/o\n",
+        &[("real/f", "real\n")],
+    );
+    std::os::unix::fs::symlink("real", context.join("link")).expect("a link");
+    std::os::unix::fs::symlink("real/f", context.join("file")).expect("a link");
+    lab.build(&context);
+    assert_eq!(lab.shell("cat /o"), "real\nreal\n");
 }
 
 #[test]

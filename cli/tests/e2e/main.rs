@@ -6,8 +6,11 @@
 )]
 
 mod archives;
+mod bake;
 mod cache;
+mod checks;
 mod config;
+mod contexts;
 mod copy;
 mod delta;
 mod driver;
@@ -17,9 +20,17 @@ mod images;
 mod import;
 mod kit;
 mod language;
+mod mounts;
+mod outputs;
+mod platforms;
 mod progress;
+mod remote;
+#[path = "../../../executor/tests/remote_kit/mod.rs"]
+mod remote_kit;
 mod run;
+mod run_options;
 mod runtimes;
 mod sandbox;
 mod stop;
 mod tree;
+mod web;

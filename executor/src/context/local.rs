@@ -31,6 +31,15 @@ impl LocalContext {
         Ok(Self { source: FileSource::local(root, ignore, index), directory: directory.to_owned() })
     }
 
+    /// Opens a directory that belongs to the build and that nobody changes. Its files keep their owners, and there is
+    /// no ignore file.
+    pub fn open_tree(directory: &Path) -> Result<Self, SourceError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(directory, flags, Mode::empty())
+            .map_err(|error| SourceError::Open { path: directory.display().to_string(), error: error.into() })?;
+        Ok(Self { source: FileSource::snapshot(root)?, directory: directory.to_owned() })
+    }
+
     /// The directory as it was given.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -139,7 +139,8 @@ impl Scanner<'_> {
             file_type = FileType::from_raw_mode(found.st_mode);
             stat = Some(found);
         }
-        if file_type == FileType::Socket {
+        // A socket of the client comes as an empty file, as in BuildKit; one in a snapshot can't be in a layer.
+        if file_type == FileType::Socket && self.index.is_none() {
             return Ok(None);
         }
         let mut excluded = false;
@@ -218,6 +219,7 @@ impl Scanner<'_> {
                 EntryContent::BlockDevice(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
             }
             FileType::Fifo => EntryContent::Fifo,
+            FileType::Socket if self.index.is_some() => EntryContent::File(Some(DataDigest::of(b""))),
             FileType::Socket | FileType::Unknown => return Err(SourceError::changed(&join(parent, &name))),
         };
         let xattrs = if file_type == FileType::Directory {

@@ -207,7 +207,8 @@ impl FileSource {
             let excluded = !self.ignore().is_empty()
                 && self.ignore().excludes_path(&path)
                 && !(is_directory && self.ignore().may_include_below(&path));
-            if !excluded && file_type != FileType::Socket {
+            // Of a snapshot, no sockets: they cannot be in a layer.
+            if !excluded && (file_type != FileType::Socket || self.verify()) {
                 found.push((name, is_directory));
             }
         }

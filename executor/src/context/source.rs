@@ -179,7 +179,7 @@ impl FileSource {
         let stat = root::stat(&directory, name).map_err(failed)?.ok_or_else(|| SourceError::changed(path))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         match file_type {
-            FileType::Socket => return Ok(None),
+            FileType::Socket if self.index.is_none() => return Ok(None),
             FileType::Directory => return Err(SourceError::changed(path)),
             _ => {}
         }

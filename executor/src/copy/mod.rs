@@ -13,10 +13,11 @@
 //! * Destinations are resolved inside the root, links followed; missing parents are made, 0755, owned like the
 //!   copies. A nested link of the destination is never followed: a directory that would go there is an error, a file
 //!   replaces it.
-//! * The destination is a directory if it ends in `/`, if one is there, or if there are several sources. A source
-//!   with wildcards alone does not make it one: `COPY target/*.jar /app.jar` makes a file.
+//! * The destination is a directory if it ends in `/` or if one is there. Neither wildcards nor several sources make it
+//!   one: `COPY target/*.jar /app.jar` makes a file, and of several files the last one stays.
 //! * A directory as a source means its contents. They are merged with what is there; directories that are there take
-//!   the source's mode and owner, but for the destination itself, which stays as it is (0755 when it is made).
+//!   the source's mode and owner, but for the destination itself, which stays as it is (0755 when it is made, whatever
+//!   mode the copies get).
 //! * A file can't replace a directory, nor a directory anything else.
 //! * What comes from a local context belongs to 0:0, what comes from a snapshot keeps its owner, and a named owner
 //!   gets everything. Modes, mtimes to the nanosecond, extended attributes
@@ -44,7 +45,7 @@ pub use archive::{Extract, Extraction, Extractor};
 pub use delta::{Delta, plan_delta};
 pub use error::CopyError;
 pub use mode::Chmod;
-pub use owner::resolve_owner;
+pub use owner::{resolve_owner, unknown_names};
 pub use plan::Plan;
 pub use write::Written;
 

@@ -8,45 +8,90 @@ use std::os::fd::{AsFd, BorrowedFd};
 use builder_solver::Owner;
 
 use super::error::CopyError;
-use crate::context::{SourceError, read_file};
+use crate::context::{SourceError, read_file, root};
 
 /// How large an account file may be.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 /// The largest id, as in Docker: what fits a signed 32-bit integer everywhere.
 const MAX_ID: u32 = i32::MAX as u32;
 
+/// Whom an owner turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Resolved {
+    uid: u32,
+    gid: u32,
+    /// What is to be told of names that the image does not know.
+    unknown: Vec<String>,
+}
+
 /// Finds the user and group that own what is copied.
+///
+/// As in BuildKit a name that the image does not know is root (a group: that of the user), and no user at all is root,
+/// too; [`unknown_names`] tells of it.
 pub fn resolve_owner(root: impl AsFd, owner: &Owner) -> Result<(u32, u32), CopyError> {
     let Owner::Named(text) = owner else { return Ok((0, 0)) };
-    let root = root.as_fd();
-    let bad = |reason: String| CopyError::Owner { owner: text.clone(), reason };
+    resolve(root.as_fd(), text).map(|resolved| (resolved.uid, resolved.gid))
+}
+
+/// What is to be told of an owner's names that the image does not know, a sentence each.
+pub fn unknown_names(root: impl AsFd, owner: &Owner) -> Vec<String> {
+    let Owner::Named(text) = owner else { return Vec::new() };
+    resolve(root.as_fd(), text).map(|resolved| resolved.unknown).unwrap_or_default()
+}
+
+fn resolve(root: BorrowedFd<'_>, text: &str) -> Result<Resolved, CopyError> {
+    let bad = |reason: String| CopyError::Owner { owner: text.to_owned(), reason };
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-        None => (text.as_str(), None),
+        None => (text, None),
     };
-    if user.is_empty() {
-        return Err(bad("no user is named".to_owned()));
-    }
+    let mut unknown = Vec::new();
     let (uid, own_group) = match number(user).map_err(&bad)? {
         Some(uid) => (uid, uid),
-        None => find(root, "etc/passwd", user, 4)
-            .map_err(&bad)?
-            .and_then(|fields| Some((id(fields.get(2)?)?, id(fields.get(3)?)?)))
-            .ok_or_else(|| bad(format!("/etc/passwd of the image has no user `{user}`")))?,
+        None => match find(root, "etc/passwd", user, 4).map_err(&bad)? {
+            Some(fields) => fields
+                .get(2)
+                .and_then(|uid| Some((id(uid)?, id(fields.get(3)?)?)))
+                .ok_or_else(|| bad(format!("/etc/passwd of the image has no number for the user `{user}`")))?,
+            None if is_empty(root) => return Err(bad(format!("an empty image has no user `{user}`: give a number"))),
+            None => {
+                unknown.push(format!("/etc/passwd of the image has no user `{user}`: the files belong to root"));
+                (0, 0)
+            }
+        },
     };
-    let Some(group) = group else { return Ok((uid, own_group)) };
+    let Some(group) = group else { return Ok(Resolved { uid, gid: own_group, unknown }) };
     let gid = match number(group).map_err(&bad)? {
         Some(gid) => gid,
-        None => find(root, "etc/group", group, 3)
-            .map_err(&bad)?
-            .and_then(|fields| id(fields.get(2)?))
-            .ok_or_else(|| bad(format!("/etc/group of the image has no group `{group}`")))?,
+        None => match find(root, "etc/group", group, 3).map_err(&bad)? {
+            Some(fields) => fields
+                .get(2)
+                .and_then(|gid| id(gid))
+                .ok_or_else(|| bad(format!("/etc/group of the image has no number for the group `{group}`")))?,
+            None if is_empty(root) => return Err(bad(format!("an empty image has no group `{group}`: give a number"))),
+            None => {
+                unknown.push(format!(
+                    "/etc/group of the image has no group `{group}`: the files belong to the group {own_group}"
+                ));
+                own_group
+            }
+        },
     };
-    Ok((uid, gid))
+    Ok(Resolved { uid, gid, unknown })
+}
+
+/// Whether there is nothing at all below the root.
+fn is_empty(root: BorrowedFd<'_>) -> bool {
+    let list = || root::list(root::open_directory(root, b"")?);
+    list().is_ok_and(|names| names.is_empty())
 }
 
 /// The number that a text is, if it is one.
 fn number(text: &str) -> Result<Option<u32>, String> {
+    // Root needs no accounts, and neither does nobody in particular.
+    if matches!(text, "root" | "") {
+        return Ok(Some(0));
+    }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
@@ -115,40 +160,57 @@ mod tests {
             ("10:11", (10, 11)),
             ("0", (0, 0)),
             ("node:", (1000, 1001)),
+            ("root", (0, 0)),
+            (":staff", (0, 50)),
+            (":", (0, 0)),
+            ("", (0, 0)),
+            ("7:root", (7, 0)),
+            ("nobody", (0, 0)),
+            ("node:nogroup", (1000, 1001)),
+            ("nobody:staff", (0, 50)),
+            ("nobody:9", (0, 9)),
+            ("-1", (0, 0)),
         ] {
             assert_eq!(resolve(&root, owner), Ok(expected), "{owner}");
         }
     }
 
     #[test]
-    fn nobody() {
+    fn names_that_nobody_knows_are_told() {
         let root = root();
-        for owner in [
-            "",
-            ":staff",
-            "nobody",
-            "node:nogroup",
-            "bad",
-            "huge",
-            "0:bad",
-            "4294967296",
-            "2147483648",
-            "-1",
-            "0x0",
-            "+0",
-            "0\n",
-        ] {
+        let directory = File::open(root.path()).unwrap();
+        let told = |owner: &str| unknown_names(&directory, &Owner::Named(owner.to_owned()));
+        assert_eq!(told("nobody:nogroup").len(), 2);
+        assert_eq!(told("nobody"), ["/etc/passwd of the image has no user `nobody`: the files belong to root"]);
+        assert_eq!(
+            told("node:nogroup"),
+            ["/etc/group of the image has no group `nogroup`: the files belong to the group 1001"]
+        );
+        assert!(told("node:staff").is_empty() && told("root:root").is_empty() && told("7").is_empty());
+    }
+
+    #[test]
+    fn numbers_that_are_none() {
+        let root = root();
+        for owner in ["bad", "huge", "0:bad", "4294967296", "2147483648"] {
             assert!(resolve(&root, owner).is_err(), "{owner:?}");
         }
+        // On nothing at all there are no names.
+        let empty = tempfile::tempdir().unwrap();
+        assert!(resolve(&empty, "node").unwrap_err().contains("an empty image has no user `node`"));
+        assert!(resolve(&empty, "0:staff").unwrap_err().contains("an empty image has no group `staff`"));
+        assert_eq!(resolve(&empty, "root:root"), Ok((0, 0)));
     }
 
     #[test]
     fn hostile_account_files() {
-        for target in ["/dev/zero", "/proc/kcore", "../../../../../../etc/passwd", "passwd"] {
+        for target in ["/dev/zero", "/proc/kcore", "../../../../../../etc/shadow", "passwd"] {
             let root = root();
             fs::remove_file(root.path().join("etc/passwd")).unwrap();
             symlink(target, root.path().join("etc/passwd")).unwrap();
-            assert!(resolve(&root, "node").is_err(), "{target}");
+            // Inside the root nothing is there, or a loop.
+            let found = resolve(&root, "daemon");
+            assert!(found.is_err() || found == Ok((0, 0)), "{target}: {found:?}");
         }
         let root = root();
         File::create(root.path().join("etc/passwd")).unwrap().set_len(10 << 30).unwrap();

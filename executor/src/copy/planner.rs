@@ -110,19 +110,15 @@ impl<'a> Plan<'a> {
         ownership: &Ownership,
     ) -> Result<(), CopyError> {
         self.content.take();
-        let mut dest = copy.dest.clone();
-        if copy.selection.sources.len() > 1 && !dest.ends_with('/') {
-            dest.push('/');
-        }
         match &item.content {
             ItemContent::Entry(branch) => {
-                let target = self.target(&dest, split(&item.path).1, ownership)?;
+                let target = self.target(&copy.dest, split(&item.path).1, ownership)?;
                 let branch_index = self.add_branch(branch, source);
                 let leaf = Self::leaf(branch_index, branch, branch.root, 0, ownership);
                 self.put(&target, leaf, ownership)
             }
             ItemContent::Directory(branch) => {
-                let resolved = self.resolve(dest.as_bytes())?;
+                let resolved = self.resolve(copy.dest.as_bytes())?;
                 if resolved.found == Found::Other {
                     return Err(CopyError::DirectoryOverFile {
                         source_path: show(&item.path),
@@ -130,7 +126,7 @@ impl<'a> Plan<'a> {
                         link: false,
                     });
                 }
-                let made = ownership.made(ownership.mode(DEFAULT_DIRECTORY_MODE, true));
+                let made = ownership.made(DEFAULT_DIRECTORY_MODE);
                 let directory = self.make_directories(&resolved.path, &made, ownership)?;
                 let branch_index = self.add_branch(branch, source);
                 self.merge(branch_index, branch, directory, ownership)

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::context::SourceError;
+use crate::remote::RemoteError;
+use crate::secret::SecretError;
 use crate::{rootfs, sandbox};
 
 /// Why a step failed.
@@ -26,6 +28,65 @@ pub enum OpError {
         command: String,
         /// Why.
         source: sandbox::Error,
+    },
+    /// The process is for another machine, and this one does not run such programs.
+    #[error(
+        "process \"{command}\" could not be run: {source}; this machine can't run {platform} programs: install an interpreter \
+         with `apt-get install qemu-user-static binfmt-support` (or register one in binfmt_misc with the flag F), or build \
+         on {platform}"
+    )]
+    Foreign {
+        /// The command line.
+        command: String,
+        /// What it is for.
+        platform: String,
+        /// What happened.
+        source: sandbox::Error,
+    },
+    /// A secret that the step needs is not offered.
+    #[error("secret {id}: not found: offer it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`")]
+    NoSecret {
+        /// Its id.
+        id: String,
+    },
+    /// A secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A variable holds text.
+    #[error(
+        "the secret {id} has bytes that the variable {name} can't hold: mount it as a file (`target=` instead of `env=`)"
+    )]
+    SecretVariable {
+        /// Its id.
+        id: String,
+        /// The variable.
+        name: String,
+    },
+    /// An ssh agent that the step needs is not offered.
+    #[error(
+        "no SSH key {id:?} is forwarded: start the build with `--ssh {id}` (the agent of SSH_AUTH_SOCK) or `--ssh {id}=KEYFILE`"
+    )]
+    NoAgent {
+        /// Its id.
+        id: String,
+    },
+    /// What a mount should show is not there.
+    #[error("{path}: not found: the mount at {target} takes it from {from}, which has no such file")]
+    NoMountSource {
+        /// The path.
+        path: String,
+        /// Where it should be seen.
+        target: String,
+        /// The step whose result it should be in.
+        from: String,
+    },
+    /// Something for a mount could not be made.
+    #[error("can't {what}: {source}")]
+    Mount {
+        /// What was attempted.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The sandbox is not to be had.
     #[error(transparent)]
@@ -74,9 +135,21 @@ pub enum OpError {
         /// How many it has.
         found: usize,
     },
+    /// Something could not be fetched.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The build was cancelled while the step ran.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<RemoteError> for OpError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Cancelled => Self::Cancelled,
+            error => Self::Remote(error),
+        }
+    }
 }
 
 impl OpError {
@@ -84,7 +157,7 @@ impl OpError {
     pub fn exit_code(&self) -> Option<u8> {
         match self {
             Self::Exit { code, .. } => Some(*code),
-            Self::Start { source, .. } => Some(source.exit_code()),
+            Self::Start { source, .. } | Self::Foreign { source, .. } => Some(source.exit_code()),
             _ => None,
         }
     }

@@ -3,8 +3,9 @@
 //! When the same step ran before on the same base and few files differ, the new layer is a delta over the old one: only
 //! what differs is written, and both directories together are the layer.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use builder_cache::content::Trees;
 use builder_cache::{ActiveLayer, LayerId, LayerMeta, Snapshot};
 use builder_image::compress::is_archive;
 use builder_image::layer::{UnpackOptions, unpack};
-use builder_solver::{CopyAction, FileAction, FileOp, Op, Source, Task, Vertex};
+use builder_solver::{CopyAction, FileAction, FileOp, LogStream, Op, Owner, Source, Task, Vertex};
 
 use super::Inner;
 use super::commit::{RootAttributes, commit_upper, now_ms};
@@ -41,6 +42,7 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
     }
     let active = inner.store.new_layer()?;
     let root = inner.driver.mount(&inner.store, base, Some((active.upper(), active.work())), Purpose::Files)?;
+    tell_unknown_owners(root.as_fd(), op, task);
     let before = RootAttributes::of(&active)?;
     let is_overlay = inner.driver.probe()?.0 == DriverKind::Overlay;
     let applied = copy::apply(
@@ -60,6 +62,21 @@ pub(super) fn run(inner: &Inner, task: &Task<Snapshot>) -> Result<Snapshot, OpEr
         Some(content) => commit_known(inner, active, &content, applied.written, None)?,
     };
     Ok(base.with(layer))
+}
+
+/// Says in the step's output which owners the image does not know: BuildKit takes root for them and says nothing.
+fn tell_unknown_owners(root: BorrowedFd<'_>, op: &FileOp, task: &Task<Snapshot>) {
+    let owners: HashSet<&Owner> = op
+        .actions
+        .iter()
+        .map(|action| match action {
+            FileAction::Copy(copy) => &copy.owner,
+            FileAction::Mkdir { owner, .. } | FileAction::Mkfile { owner, .. } => owner,
+        })
+        .collect();
+    for told in owners.into_iter().flat_map(|owner| copy::unknown_names(root, owner)) {
+        task.log.write_blocking(LogStream::Stderr, format!("warning: {told}\n").into_bytes());
+    }
 }
 
 /// Where the files of a copy come from.

@@ -2,7 +2,7 @@
 //!
 //! | op | file | what it does |
 //! |---|---|---|
-//! | source | here | an image is a look-up; a local context is scanned by [`crate::context`] |
+//! | source | here, [`source`] | an image is a look-up; a local context is scanned by [`crate::context`], the rest is fetched by [`crate::remote`] |
 //! | exec | [`exec`] | one process in a sandbox on a fresh layer |
 //! | file | [`file`] | copies, directories and files on a fresh layer |
 //! | merge | here | concatenates chains of layers |
@@ -13,6 +13,7 @@ mod commit;
 mod error;
 mod exec;
 mod file;
+mod source;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,17 +23,29 @@ use builder_cache::content::chain_content;
 use builder_cache::{BlobDigest, KeyLock, Snapshot, Store};
 use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Task, Vertex, Worker};
 
+pub(crate) use commit::{RootAttributes, commit_upper, now_ms};
 pub use error::OpError;
 
+use crate::agent::Agents;
 use crate::context::{FileSource, LocalContext};
+use crate::remote::Remotes;
 use crate::rootfs::{Driver, Purpose};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Limits, Sandbox};
+use crate::secret::Secrets;
 
 /// What steps run with.
 #[derive(Debug)]
 pub struct WorkerOptions {
     /// The local contexts by name.
     pub contexts: BTreeMap<String, LocalContext>,
+    /// What fetches; the same that the command line fetched contexts with, so that both see the same.
+    pub remotes: Remotes,
+    /// Secrets for steps.
+    pub secrets: Secrets,
+    /// Ssh agents for steps.
+    pub agents: Agents,
+    /// What each step may use.
+    pub limits: Limits,
 }
 
 /// Carries ops out on one store.
@@ -125,7 +138,11 @@ impl Worker for BuildWorker {
     type Guard = KeyLock;
 
     async fn source_digest(&self, source: &Source, picked: &[Picked]) -> Result<ContentDigest, OpError> {
-        let Source::Local { name } = source else { return Err(OpError::NoContext(format!("{source:?}"))) };
+        let name = match source {
+            Source::Local { name } => name,
+            Source::Http(_) | Source::Git(_) => return source::digest(self, source).await,
+            Source::Scratch | Source::Image { .. } => return Err(OpError::NoContext(format!("{source:?}"))),
+        };
         let (name, picked) = (name.clone(), picked.to_vec());
         self.blocking(move |inner| {
             let digest = inner.context(&name)?.source().digest_with(&uses(&picked))?;
@@ -149,6 +166,7 @@ impl Worker for BuildWorker {
         match &task.vertex.op {
             Op::Source(Source::Scratch | Source::Local { .. }) => Ok(Snapshot::scratch()),
             Op::Source(Source::Image { reference, id }) => self.inner.image(reference, id),
+            Op::Source(source @ (Source::Http(_) | Source::Git(_))) => source::fetch(self, source, &task).await,
             Op::Merge => match task.inputs.as_slice() {
                 [base, top] => Ok(base.output.merge(&top.output)),
                 inputs => Err(OpError::Inputs { op: "merge", expected: 2, found: inputs.len() }),

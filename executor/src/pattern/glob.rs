@@ -192,8 +192,17 @@ fn advance(
                 if !first_visit(token_at, text_at) {
                     return false;
                 }
-                let end = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-                stack.extend((0..=end).rev().map(|taken| (token_at + 1, text_at + taken)));
+                // Whole characters, so that `*??` takes no character to pieces.
+                let first = stack.len();
+                let mut taken = 0;
+                stack.push((token_at + 1, text_at));
+                while let Some((character, length)) = first_character(&rest[taken..])
+                    && character != '/'
+                {
+                    taken += length;
+                    stack.push((token_at + 1, text_at + taken));
+                }
+                stack[first..].reverse();
                 return false;
             }
             Token::Directories => {

@@ -68,6 +68,8 @@ fn one_pattern() {
         ("node_modules", "a/node_modules", false),
         ("dir name", "dir name/x", true),
         ("a?c", "aéc", true),
+        ("*?", "é", true),
+        ("*??", "é", false),
         ("**/*.log", "new\nline/x.log", true),
     ] {
         assert_eq!(excludes(&[pattern], path), expected, "{pattern} {path}");

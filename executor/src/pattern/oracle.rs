@@ -14,7 +14,7 @@ pub(super) fn ignore_match(pattern: &str, path: &str) -> bool {
     let path: Vec<char> = path.chars().collect();
     if pattern.starts_with(&['*', '*'])
         && pattern.get(2) != Some(&'/')
-        && !pattern[2..].iter().any(|c| "*?[\\".contains(*c))
+        && !pattern[2..].iter().any(|c| "*?[]\\".contains(*c))
     {
         return path.ends_with(&pattern[2..]);
     }

@@ -1,4 +1,5 @@
-//! Limits: a control group for one sandbox, made only when the specification has limits.
+//! Limits: a control group for one sandbox, made only when the specification has limits, or names the group in which
+//! it is to be.
 //!
 //! Version 1 (one hierarchy a controller) and version 2 (one for all) are both supported, even side by side. The
 //! builder makes the group and opens its `cgroup.procs`; the first process of the sandbox enters through that
@@ -8,18 +9,23 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::error::{Error, Result};
 
+/// How long it may take until a process that is gone is not counted any more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// The group of one sandbox; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directories: Vec<PathBuf>,
+    /// Groups above it that were made for it; they go when nobody else has put something into them.
+    parents: Vec<PathBuf>,
     procs: Vec<File>,
 }
 
@@ -34,24 +40,51 @@ struct Setting {
 /// Where the groups of a hierarchy are made.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Hierarchies {
-    v1: BTreeMap<String, PathBuf>,
-    v2: Option<PathBuf>,
+    v1: BTreeMap<String, Place>,
+    v2: Option<Place>,
+}
+
+/// One hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    /// Its uppermost group that is seen here.
+    top: PathBuf,
+    /// The group in which groups of sandboxes are made when nothing else is said.
+    own: PathBuf,
+}
+
+impl Place {
+    /// The group `parent`: from the top when it is absolute.
+    fn below(&self, parent: Option<&Path>) -> PathBuf {
+        match parent {
+            None => self.own.clone(),
+            Some(path) => match path.strip_prefix("/") {
+                Ok(path) => self.top.join(path),
+                Err(_) => self.own.join(path),
+            },
+        }
+    }
 }
 
 impl Cgroup {
-    /// Makes the group if `spec` has limits.
+    /// Makes the group if `spec` has limits, or names a group.
     pub(super) fn create(spec: &Spec) -> Result<Option<Self>> {
-        let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) else {
-            return Ok(None);
+        let Some(linux) = spec.linux() else { return Ok(None) };
+        let parent = linux.cgroups_path().as_deref();
+        let settings = match linux.resources() {
+            Some(resources) => settings(resources)?,
+            None => Vec::new(),
         };
-        let settings = settings(resources)?;
-        if settings.is_empty() {
+        if settings.is_empty() && parent.is_none() {
             return Ok(None);
+        }
+        if let Some(parent) = parent.filter(|path| path.components().any(|part| part == Component::ParentDir)) {
+            return Err(Error::Refused(format!("the control group {} leads upwards", parent.display())));
         }
         let hierarchies = Hierarchies::of_this_process()
             .map_err(|source| Error::Setup { what: "find the control groups of this process".to_owned(), source })?;
-        let mut group = Self { directories: Vec::new(), procs: Vec::new() };
-        group.apply(&settings, &hierarchies)?;
+        let mut group = Self { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        group.apply(&settings, &hierarchies, parent)?;
         Ok(Some(group))
     }
 
@@ -60,11 +93,33 @@ impl Cgroup {
         self.procs.iter().map(AsFd::as_fd)
     }
 
-    fn apply(&mut self, settings: &[Setting], hierarchies: &Hierarchies) -> Result<()> {
+    /// Removes the group, waiting for what may still be counted in it.
+    pub(super) async fn remove(mut self) {
+        self.procs.clear();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.directories.retain(|directory| is_busy(directory));
+            if self.directories.is_empty() || Instant::now() > end {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn apply(&mut self, settings: &[Setting], hierarchies: &Hierarchies, parent: Option<&Path>) -> Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("builder-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        if parent.is_some() {
+            // Whoever asks for a place asks for it everywhere.
+            for (controller, place) in hierarchies.v1.iter().map(|(name, place)| (name.as_str(), place)) {
+                self.make(place, parent, &name, controller)?;
+            }
+            if let Some(place) = &hierarchies.v2 {
+                self.make(place, parent, &name, "")?;
+            }
+        }
         for setting in settings {
-            let (base, file, value) = match (hierarchies.v1.get(setting.controller), &hierarchies.v2) {
+            let (place, file, value) = match (hierarchies.v1.get(setting.controller), &hierarchies.v2) {
                 (Some(base), _) => match &setting.v1 {
                     Some((file, value)) => (base, file, value),
                     None => continue,
@@ -75,17 +130,14 @@ impl Cgroup {
                 },
                 (None, None) => return Err(missing(setting.controller, "no such hierarchy is mounted")),
             };
-            let directory = base.join(&name);
-            if !self.directories.contains(&directory) {
-                self.make(base, &directory, setting.controller)?;
-            }
+            let directory = self.make(place, parent, &name, setting.controller)?;
             write(&directory.join(file), value).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => missing(
                     setting.controller,
                     &format!(
                         "it is not enabled below {}: run builder in a delegated group, such as \
                               `systemd-run --scope -p Delegate=yes builder …`",
-                        base.display()
+                        place.below(parent).display()
                     ),
                 ),
                 _ => Error::Setup { what: format!("set {file} to {value}"), source: error },
@@ -102,44 +154,93 @@ impl Cgroup {
         Ok(())
     }
 
-    fn make(&mut self, base: &Path, directory: &Path, controller: &str) -> Result<()> {
-        sweep(base);
-        let is_v2 = base.join("cgroup.controllers").exists();
-        if is_v2 {
-            // What can't be enabled shows when its file is missing.
-            for controller in ["memory", "pids", "cpu", "cpuset"] {
-                let _ = write(&base.join("cgroup.subtree_control"), &format!("+{controller}"));
+    /// The group of this sandbox in one hierarchy, made if it is not there yet.
+    fn make(&mut self, place: &Place, parent: Option<&Path>, name: &str, controller: &str) -> Result<PathBuf> {
+        let base = place.below(parent);
+        let directory = base.join(name);
+        if self.directories.contains(&directory) {
+            return Ok(directory);
+        }
+        let above: Vec<&Path> = base.ancestors().take_while(|path| path.starts_with(&place.top)).collect();
+        for path in above.into_iter().rev() {
+            if !path.exists() {
+                make_group(path, controller)?;
+                self.parents.push(path.to_owned());
+            }
+            if parent.is_some() {
+                enable_controllers(path);
             }
         }
-        fs::create_dir(directory).map_err(|source| Error::Setup {
-            what: format!("make the control group {}", directory.display()),
-            source,
-        })?;
-        self.directories.push(directory.to_owned());
-        if controller == "cpuset" && !is_v2 {
-            // A new group of version 1 has no processors and takes nobody.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                let inherited = fs::read_to_string(base.join(file)).unwrap_or_default();
-                let _ = write(&directory.join(file), inherited.trim());
-            }
-        }
-        Ok(())
+        sweep(&base);
+        enable_controllers(&base);
+        make_group(&directory, controller)?;
+        self.directories.push(directory.clone());
+        Ok(directory)
     }
 }
 
 impl Drop for Cgroup {
+    /// Never waits: what is still counted in the group is left to a thread.
     fn drop(&mut self) {
         self.procs.clear();
-        for directory in &self.directories {
-            // A process that is just gone may still be counted for a moment.
-            for _ in 0..50 {
-                match fs::remove_dir(directory) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    _ => break,
-                }
+        let mut left = std::mem::take(&mut self.directories);
+        left.retain(|directory| is_busy(directory));
+        let parents = std::mem::take(&mut self.parents);
+        if left.is_empty() {
+            remove_parents(&parents);
+            return;
+        }
+        let remove = move || {
+            let end = Instant::now() + PATIENCE;
+            while !left.is_empty() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+                left.retain(|directory| is_busy(directory));
             }
+            remove_parents(&parents);
+        };
+        let _ = std::thread::Builder::new().name("cgroup".to_owned()).spawn(remove);
+    }
+}
+
+/// Removes a group, and tells whether somebody is still in it.
+fn is_busy(directory: &Path) -> bool {
+    fs::remove_dir(directory).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+}
+
+fn remove_parents(parents: &[PathBuf]) {
+    for directory in parents.iter().rev() {
+        let _ = fs::remove_dir(directory);
+    }
+}
+
+fn make_group(directory: &Path, controller: &str) -> Result<()> {
+    match fs::create_dir(directory) {
+        Ok(()) => {}
+        // Another step was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(source) => {
+            return Err(Error::Setup { what: format!("make the control group {}", directory.display()), source });
+        }
+    }
+    if controller == "cpuset" {
+        // A new group of version 1 has no processors and takes nobody.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let above = directory.parent().unwrap_or(directory).join(file);
+            let inherited = fs::read_to_string(above).unwrap_or_default();
+            if !inherited.trim().is_empty() {
+                let _ = write(&directory.join(file), inherited.trim());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In version 2 a group says which controllers those below it have. What can't be enabled shows when its file is
+/// missing.
+fn enable_controllers(directory: &Path) {
+    if directory.join("cgroup.controllers").exists() {
+        for controller in ["memory", "pids", "cpu", "cpuset"] {
+            let _ = write(&directory.join("cgroup.subtree_control"), &format!("+{controller}"));
         }
     }
 }
@@ -256,7 +357,8 @@ impl Hierarchies {
                 let own = place(root, point, path);
                 // A group with processes in it may have no groups with controllers below it, except the root.
                 let is_root = own == Path::new(point);
-                out.v2 = Some(if is_root { own } else { own.parent().map_or(own.clone(), Path::to_owned) });
+                let own = if is_root { own } else { own.parent().map_or(own.clone(), Path::to_owned) };
+                out.v2 = Some(Place { top: PathBuf::from(point), own });
                 continue;
             }
             for controller in controllers.split(',') {
@@ -264,7 +366,8 @@ impl Hierarchies {
                     *kind == "cgroup" && options.split(',').any(|option| option == controller)
                 });
                 if let Some((root, point, ..)) = found {
-                    out.v1.insert(controller.to_owned(), place(root, point, path));
+                    let own = place(root, point, path);
+                    out.v1.insert(controller.to_owned(), Place { top: PathBuf::from(point), own });
                 }
             }
         }
@@ -286,19 +389,20 @@ mod tests {
              35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:5 - cgroup cgroup rw,memory\n\
              41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n",
         );
-        assert_eq!(hybrid.v1["memory"], Path::new("/sys/fs/cgroup/memory/jobs/a"));
-        assert_eq!(hybrid.v1["cpu"], Path::new("/sys/fs/cgroup/cpu"));
-        assert_eq!(hybrid.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(hybrid.v1["memory"].own, Path::new("/sys/fs/cgroup/memory/jobs/a"));
+        assert_eq!(hybrid.v1["memory"].top, Path::new("/sys/fs/cgroup/memory"));
+        assert_eq!(hybrid.v1["cpu"].own, Path::new("/sys/fs/cgroup/cpu"));
+        assert_eq!(hybrid.v2.unwrap().own, Path::new("/sys/fs/cgroup/unified"));
         let unified = Hierarchies::parse(
             "0::/user.slice/session-1.scope\n",
             "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n",
         );
-        assert_eq!(unified.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/user.slice")));
+        assert_eq!(unified.v2.unwrap().own, Path::new("/sys/fs/cgroup/user.slice"));
         let inside = Hierarchies::parse(
             "3:pids:/docker/abc\n",
             "30 23 0:26 /docker/abc /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids\n",
         );
-        assert_eq!(inside.v1["pids"], Path::new("/sys/fs/cgroup/pids"));
+        assert_eq!(inside.v1["pids"].own, Path::new("/sys/fs/cgroup/pids"));
     }
 
     #[test]
@@ -337,14 +441,35 @@ mod tests {
         assert!(v1.contains(&"cpu.cfs_quota_us=50000".to_owned()));
     }
 
+    /// Version 2, in a directory that plays the hierarchy: the kernel here may have version 1 only.
+    #[test]
+    fn groups_are_made_below_the_parent_that_was_asked_for() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir_all(top.path().join("own")).unwrap();
+        let place = Place { top: top.path().to_owned(), own: top.path().join("own") };
+        let below = |path: &str| place.below(Some(Path::new(path)));
+        assert_eq!(below("/a/b"), top.path().join("a/b"));
+        assert_eq!(below("a"), top.path().join("own/a"));
+        assert_eq!(place.below(None), top.path().join("own"));
+        let hierarchies = Hierarchies { v1: BTreeMap::new(), v2: Some(place) };
+        let mut group = Cgroup { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        let made = group.apply(&[], &hierarchies, Some(Path::new("/builds/mine")));
+        assert!(made.is_err(), "there is no cgroup.procs to open in a plain directory");
+        assert_eq!(group.parents, [top.path().join("builds"), top.path().join("builds/mine")]);
+        assert_eq!(group.directories.len(), 1);
+        assert!(group.directories[0].starts_with(top.path().join("builds/mine")) && group.directories[0].is_dir());
+        drop(group);
+        assert!(!top.path().join("builds").exists(), "what was made for it is gone with it");
+    }
+
     #[test]
     fn a_missing_controller_is_named() {
         let resources = LinuxResourcesBuilder::default()
             .pids(LinuxPidsBuilder::default().limit(20).build().unwrap())
             .build()
             .unwrap();
-        let mut group = Cgroup { directories: Vec::new(), procs: Vec::new() };
-        let error = group.apply(&settings(&resources).unwrap(), &Hierarchies::default()).unwrap_err();
+        let mut group = Cgroup { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        let error = group.apply(&settings(&resources).unwrap(), &Hierarchies::default(), None).unwrap_err();
         assert!(error.to_string().contains("pids"), "{error}");
     }
 }

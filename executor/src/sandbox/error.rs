@@ -43,6 +43,26 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The program is for another machine, and nothing is registered that runs such programs: exit code 126.
+    #[error(
+        "exec: {program}: exec format error: {path} is neither a program for this machine nor a script with a `#!` line"
+    )]
+    WrongFormat {
+        /// The program as it was asked for.
+        program: String,
+        /// The file.
+        path: String,
+    },
+    /// The program is there, and what it names as its interpreter is not: exit code 127.
+    #[error(
+        "exec: {program}: {path} is there, but the interpreter that it names (a `#!` line, or the dynamic loader) is not in the image"
+    )]
+    NoInterpreter {
+        /// The program as it was asked for.
+        program: String,
+        /// The file.
+        path: String,
+    },
     /// The sandbox's processes are gone and said nothing (killed by hand, or by the kernel for lack of memory).
     #[error(
         "the sandbox ended without telling how: its processes were killed from outside, perhaps for lack of memory"
@@ -54,8 +74,8 @@ impl Error {
     /// The exit code that a container runtime gives for this: 127 not found, 126 can't be executed, 125 its own.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 127,
-            Self::NotExecutable { .. } => 126,
+            Self::NotFound { .. } | Self::NoInterpreter { .. } => 127,
+            Self::NotExecutable { .. } | Self::WrongFormat { .. } => 126,
             _ => 125,
         }
     }
@@ -72,12 +92,34 @@ pub(crate) enum Failure {
     Unsupported(String),
     NotFound { program: String, reason: String },
     NotExecutable { program: String, reason: String },
+    WrongFormat { program: String, path: String },
+    NoInterpreter { program: String, path: String },
 }
+
+/// How much of a text goes into a message: a name can be as long as all arguments together.
+const MAX_TEXT: usize = 600;
 
 impl Failure {
     pub(crate) fn setup(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
         let error: io::Error = error.into();
         Self::Setup { what: what.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
+    }
+
+    /// The same, short enough for a message.
+    pub(crate) fn shortened(mut self) -> Self {
+        let (one, other) = match &mut self {
+            Self::Setup { what, .. } => (what, None),
+            Self::Refused(text) | Self::Unsupported(text) => (text, None),
+            Self::NotFound { program, reason } | Self::NotExecutable { program, reason } => (program, Some(reason)),
+            Self::WrongFormat { program, path } | Self::NoInterpreter { program, path } => (program, Some(path)),
+        };
+        for text in std::iter::once(one).chain(other) {
+            if text.len() > MAX_TEXT {
+                text.truncate(text.floor_char_boundary(MAX_TEXT));
+                text.push('…');
+            }
+        }
+        self
     }
 }
 
@@ -89,6 +131,8 @@ impl From<Failure> for Error {
             Failure::Unsupported(what) => Self::Unsupported(what),
             Failure::NotFound { program, reason } => Self::NotFound { program, reason },
             Failure::NotExecutable { program, reason } => Self::NotExecutable { program, reason },
+            Failure::WrongFormat { program, path } => Self::WrongFormat { program, path },
+            Failure::NoInterpreter { program, path } => Self::NoInterpreter { program, path },
         }
     }
 }

@@ -21,6 +21,7 @@
 mod cgroup;
 mod error;
 mod init;
+mod limits;
 mod mount_options;
 mod probe;
 mod running;
@@ -37,12 +38,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::thread::CapabilitySet;
 
 pub use error::{Error, Result};
 pub use init::{init_main, is_init};
+pub use limits::{CgroupPath, Limits, Ulimit};
 pub use probe::check_privilege;
 pub use running::Running;
 pub use spec::{
@@ -51,7 +53,7 @@ pub use spec::{
 pub use user::{User, resolve as resolve_user};
 pub use wire::Exit;
 
-use crate::rootfs::RootMount;
+use crate::rootfs::{RootMount, in_root};
 use crate::sys;
 use mount_options::MountOptions;
 use spawner::Spawner;
@@ -88,17 +90,37 @@ pub struct SpawnRequest<'a> {
     pub root: &'a RootMount,
     /// Its standard streams.
     pub stdio: Stdio,
-    /// Detached mounts (from `open_tree` or `fsmount`) to be used for the mounts with these destinations instead of
-    /// opening their `source`.
-    pub sources: HashMap<PathBuf, OwnedFd>,
+    /// Detached mounts (from `open_tree` or `fsmount`) that some of the mounts show parts of.
+    pub trees: Vec<BorrowedFd<'a>>,
+    /// What the mounts with these destinations show, instead of their `source`.
+    pub sources: HashMap<PathBuf, TreePath>,
     /// Whether the default seccomp profile applies.
     pub seccomp: bool,
+    /// Devices can be used, and the kernel's file systems be written to.
+    pub privileged: bool,
+}
+
+/// A file or directory of one of the trees of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreePath {
+    /// Which of [`SpawnRequest::trees`].
+    pub tree: usize,
+    /// Where in it; links are followed inside of it.
+    pub path: PathBuf,
 }
 
 impl<'a> SpawnRequest<'a> {
     /// Runs what `spec` says in `root`, output to pipes, everything else as safe as it gets.
     pub fn new(spec: &'a Spec, root: &'a RootMount) -> Self {
-        Self { spec, root, stdio: Stdio::Pipes, sources: HashMap::new(), seccomp: true }
+        Self {
+            spec,
+            root,
+            stdio: Stdio::Pipes,
+            trees: Vec::new(),
+            sources: HashMap::new(),
+            seccomp: true,
+            privileged: false,
+        }
     }
 }
 
@@ -128,7 +150,7 @@ impl Sandbox {
     /// # Errors
     /// When the request makes no sense or the helper can't be reached.
     pub fn spawn(&self, request: SpawnRequest<'_>) -> Result<Running> {
-        let SpawnRequest { spec, root, stdio, mut sources, seccomp } = request;
+        let SpawnRequest { spec, root, stdio, trees, sources, seccomp, privileged } = request;
         check(spec)?;
         let mut descriptors: Vec<Handed<'_>> = Vec::new();
         let mut plan = Plan {
@@ -138,16 +160,20 @@ impl Sandbox {
             network: None,
             cgroups: Vec::new(),
             seccomp,
+            privileged,
         };
+        descriptors.extend(trees.iter().map(|tree| Handed::Borrowed(*tree)));
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default())?;
             if options.bind || mount.typ().as_deref() == Some("bind") {
-                let fd = match sources.remove(mount.destination()) {
-                    Some(fd) => fd,
-                    None => clone_mount(mount.source().as_deref(), mount.destination(), &options)?,
+                let handed = if let Some(TreePath { tree, path }) = sources.get(mount.destination()) {
+                    wire::Handed { mount: index, descriptor: *tree, path: Some(path.clone()) }
+                } else {
+                    let fd = clone_mount(mount.source().as_deref(), mount.destination(), &options)?;
+                    descriptors.push(Handed::Owned(fd));
+                    wire::Handed { mount: index, descriptor: descriptors.len() - 1, path: None }
                 };
-                plan.mounts.push((index, descriptors.len()));
-                descriptors.push(Handed::Owned(fd));
+                plan.mounts.push(handed);
             }
         }
         if let Some(path) = network_path(spec) {
@@ -169,8 +195,8 @@ impl Sandbox {
             descriptors.push(Handed::Borrowed(file));
         }
         let stubs = stubs::Stubs::create(root, spec, |mount| {
-            let handed = plan.mounts.iter().find(|(index, _)| *index == mount).map(|(_, fd)| &descriptors[*fd]);
-            let mode = handed.and_then(|fd| rustix::fs::fstat(fd).ok()).map(|stat| stat.st_mode);
+            let handed = plan.mounts.iter().find(|handed| handed.mount == mount);
+            let mode = handed.and_then(|handed| mode_of(descriptors.get(handed.descriptor)?, handed.path.as_deref()));
             mode.is_some_and(|mode| FileType::from_raw_mode(mode) != FileType::Directory)
         })?;
         let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
@@ -198,6 +224,13 @@ impl AsFd for Handed<'_> {
             Self::Borrowed(fd) => *fd,
         }
     }
+}
+
+/// What kind of file a mount, or something in it, is.
+fn mode_of(tree: impl AsFd, path: Option<&Path>) -> Option<u32> {
+    let Some(path) = path else { return rustix::fs::fstat(tree).ok().map(|stat| stat.st_mode) };
+    let found = in_root::open(tree, path, OFlags::PATH, Mode::empty()).ok()?;
+    rustix::fs::fstat(found).ok().map(|stat| stat.st_mode)
 }
 
 /// Refuses what the sandbox would have to leave out silently.

@@ -158,7 +158,9 @@ impl Running {
             self.step().await?;
         }
         drop(self.stubs.take());
-        drop(self.cgroup.take());
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove().await;
+        }
         match (&self.failure, self.ended) {
             (Some(failure), _) => Err(failure.clone().into()),
             (None, Some(exit)) => Ok(exit),

@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 
 use oci_spec::runtime::{
     Arch, BoxBuilder, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceType,
-    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompBuilder, LinuxSeccompOperator,
-    LinuxSyscallBuilder, Mount, Process, Root, Spec, User as SpecUser,
+    LinuxResources, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
+    LinuxSeccompOperator, LinuxSyscallBuilder, Mount, PosixRlimit, Process, Root, Spec, User as SpecUser,
 };
+
+use rustix::thread::CapabilitySet;
 
 use super::seccomp;
 use super::user::User;
@@ -38,6 +40,51 @@ pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::SysChroot,
     Capability::Kill,
     Capability::AuditWrite,
+];
+
+/// Every capability that there is.
+const ALL_CAPABILITIES: [Capability; 41] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::DacReadSearch,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::Kill,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setpcap,
+    Capability::LinuxImmutable,
+    Capability::NetBindService,
+    Capability::NetBroadcast,
+    Capability::NetAdmin,
+    Capability::NetRaw,
+    Capability::IpcLock,
+    Capability::IpcOwner,
+    Capability::SysModule,
+    Capability::SysRawio,
+    Capability::SysChroot,
+    Capability::SysPtrace,
+    Capability::SysPacct,
+    Capability::SysAdmin,
+    Capability::SysBoot,
+    Capability::SysNice,
+    Capability::SysResource,
+    Capability::SysTime,
+    Capability::SysTtyConfig,
+    Capability::Mknod,
+    Capability::Lease,
+    Capability::AuditWrite,
+    Capability::AuditControl,
+    Capability::Setfcap,
+    Capability::MacOverride,
+    Capability::MacAdmin,
+    Capability::Syslog,
+    Capability::WakeAlarm,
+    Capability::BlockSuspend,
+    Capability::AuditRead,
+    Capability::Perfmon,
+    Capability::Bpf,
+    Capability::CheckpointRestore,
 ];
 
 /// Which network a process gets.
@@ -75,6 +122,16 @@ pub struct SpecOptions {
     pub files: Vec<(PathBuf, PathBuf)>,
     /// Volumes and further mounts (`bind`, `tmpfs`).
     pub mounts: Vec<Mount>,
+    /// All capabilities that the builder has, nothing hidden and nothing protected. The request says so, too.
+    pub privileged: bool,
+    /// The size of `/dev/shm` in bytes, when it is not the usual one.
+    pub shm_size: Option<u64>,
+    /// Limits of the process.
+    pub rlimits: Vec<PosixRlimit>,
+    /// Limits of it and all that it starts.
+    pub resources: Option<LinuxResources>,
+    /// The control group in which the sandbox's own is made.
+    pub cgroup_parent: Option<PathBuf>,
 }
 
 impl SpecOptions {
@@ -91,6 +148,11 @@ impl SpecOptions {
             read_only: false,
             files: Vec::new(),
             mounts: Vec::new(),
+            privileged: false,
+            shm_size: None,
+            rlimits: Vec::new(),
+            resources: None,
+            cgroup_parent: None,
         }
     }
 }
@@ -107,7 +169,8 @@ pub fn default_spec(options: &SpecOptions) -> Spec {
     groups.extend(options.user.groups.iter().copied().filter(|group| *group != options.user.gid));
     user.set_additional_gids(Some(groups));
 
-    let all: HashSet<Capability> = DEFAULT_CAPABILITIES.into_iter().collect();
+    let all: HashSet<Capability> =
+        if options.privileged { own_capabilities() } else { DEFAULT_CAPABILITIES.into_iter().collect() };
     let held = if options.user.uid == 0 { all.clone() } else { HashSet::new() };
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(all)
@@ -125,7 +188,7 @@ pub fn default_spec(options: &SpecOptions) -> Spec {
         .set_cwd(options.cwd.clone())
         .set_user(user)
         .set_capabilities(capabilities)
-        .set_rlimits(None)
+        .set_rlimits(Some(options.rlimits.clone()).filter(|limits| !limits.is_empty()))
         .set_no_new_privileges(Some(false))
         .set_terminal(Some(options.terminal.is_some()));
     if let Some((columns, rows)) = options.terminal {
@@ -137,6 +200,10 @@ pub fn default_spec(options: &SpecOptions) -> Spec {
     root.set_path(PathBuf::from("rootfs")).set_readonly(Some(options.read_only));
 
     let mut mounts = standard_mounts();
+    if let Some(size) = options.shm_size {
+        let options = ["nosuid", "nodev", "noexec", "mode=1777", &format!("size={size}")];
+        mounts.push(mount("tmpfs", Path::new("tmpfs"), Path::new("/dev/shm"), &options));
+    }
     mounts.extend(
         options.files.iter().map(|(source, destination)| {
             mount("bind", source, destination, &["bind", "ro", "nosuid", "nodev", "noexec"])
@@ -149,28 +216,30 @@ pub fn default_spec(options: &SpecOptions) -> Spec {
         .set_root(Some(root))
         .set_process(Some(process))
         .set_mounts(Some(mounts))
-        .set_linux(Some(linux(&options.network)));
+        .set_linux(Some(linux(options)));
     spec
 }
 
-fn linux(network: &Network) -> Linux {
+fn linux(options: &SpecOptions) -> Linux {
     use LinuxNamespaceType as Type;
     let mut namespaces: Vec<LinuxNamespace> = [Type::Pid, Type::Mount, Type::Ipc, Type::Uts, Type::Cgroup]
         .into_iter()
         .map(|kind| namespace(kind, None))
         .collect();
-    match network {
+    match &options.network {
         Network::Host => {}
         Network::None => namespaces.push(namespace(Type::Network, None)),
         Network::Path(path) => namespaces.push(namespace(Type::Network, Some(path.clone()))),
     }
+    let (masked, readonly) =
+        if options.privileged { (Vec::new(), Vec::new()) } else { (masked_paths().to_vec(), readonly_paths()) };
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces)
-        .masked_paths(masked_paths().to_vec())
-        .readonly_paths(readonly_paths())
+        .masked_paths(masked)
+        .readonly_paths(readonly)
         .build()
         .unwrap_or_default();
-    linux.set_resources(None);
+    linux.set_resources(options.resources.clone()).set_cgroups_path(options.cgroup_parent.clone());
     linux
 }
 
@@ -243,6 +312,12 @@ pub(crate) fn masked_paths() -> &'static [String] {
 /// What a process must not write.
 pub(crate) fn readonly_paths() -> Vec<String> {
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(str::to_owned).to_vec()
+}
+
+/// What the builder itself may do: nobody can give more.
+fn own_capabilities() -> HashSet<Capability> {
+    let own = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
+    ALL_CAPABILITIES.into_iter().filter(|one| own.contains(super::capability_set(&HashSet::from([*one])))).collect()
 }
 
 /// The specification with the seccomp profile written out, for runtimes that do not have it built in.

@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 use rustix::net::{
@@ -19,8 +20,8 @@ use super::error::Failure;
 
 /// The most descriptors that one message carries (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
-/// Longer reports are cut off.
-const MAX_MESSAGE: usize = 64 * 1024;
+/// The longest message: a failure, which is shortened to fit, however its characters are escaped.
+const MAX_MESSAGE: usize = 8 * 1024;
 
 /// What a process of the sandbox gets for a standard stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +38,27 @@ pub(crate) struct Plan {
     pub(crate) streams: [Stream; 3],
     /// Whether the streams are pipes of our own, which then belong to the user of the process.
     pub(crate) own_pipes: bool,
-    /// Index into the mounts of the specification, index of the descriptor: a detached mount.
-    pub(crate) mounts: Vec<(usize, usize)>,
+    /// The mounts that were made by the builder.
+    pub(crate) mounts: Vec<Handed>,
     /// A network name space to enter.
     pub(crate) network: Option<usize>,
     /// `cgroup.procs` files to enter.
     pub(crate) cgroups: Vec<usize>,
     /// Whether the default seccomp profile applies.
     pub(crate) seccomp: bool,
+    /// Devices, and everything of the kernel's file systems, are there to be used.
+    pub(crate) privileged: bool,
+}
+
+/// A mount that comes as a descriptor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    /// Which one of the specification.
+    pub(crate) mount: usize,
+    /// The detached mount.
+    pub(crate) descriptor: usize,
+    /// What of it, links followed inside of it. The mount itself is then left for others.
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -118,8 +132,7 @@ pub(crate) fn send(socket: impl AsFd, message: &Message) -> io::Result<()> {
         Message::Channel(fd) => send_bytes(socket, b"T", &[fd.as_fd()]),
         Message::Failed(failure) => {
             let mut bytes = vec![b'F'];
-            serde_json::to_writer(&mut bytes, failure)?;
-            bytes.truncate(MAX_MESSAGE);
+            serde_json::to_writer(&mut bytes, &failure.clone().shortened())?;
             send_bytes(socket, &bytes, &[])
         }
     }
@@ -127,7 +140,7 @@ pub(crate) fn send(socket: impl AsFd, message: &Message) -> io::Result<()> {
 
 /// Receives one message; `None` when the other side is gone.
 pub(crate) fn receive(socket: impl AsFd, flags: RecvFlags) -> io::Result<Option<Message>> {
-    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut buffer = [0; MAX_MESSAGE];
     let (length, descriptors) = receive_bytes(socket, &mut buffer, flags)?;
     let Some((tag, rest)) = buffer[..length].split_first() else { return Ok(None) };
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a malformed message came from the sandbox");

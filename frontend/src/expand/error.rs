@@ -16,22 +16,25 @@ pub struct ExpandError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandErrorKind {
     /// `'abc`
-    #[error("the quote `{0}` is not closed")]
+    #[error("unexpected end of statement while looking for matching {}", if *.0 == '"' { "double-quote" } else { "single-quote" })]
     UnclosedQuote(char),
     /// `${abc`
-    #[error("missing `}}` after `${{`")]
+    #[error("syntax error: missing '}}' after `${{`")]
     MissingBrace,
     /// `${v/p}`
-    #[error("missing `/` between the pattern and its replacement in `${{…}}`")]
+    #[error("syntax error: missing '/' in ${{}} between the pattern and its replacement")]
     MissingSlash,
     /// `${}`, `${{x}}`, `${:x}`
-    #[error("bad substitution: `${{` needs the name of a variable")]
+    #[error("syntax error: bad substitution: `${{` needs the name of a variable")]
     BadSubstitution,
     /// `${v=w}`
-    #[error("unsupported modifier `{0}` in a substitution")]
+    #[error("unsupported modifier ({0}) in substitution")]
     UnsupportedModifier(String),
     /// `${v#\x}`
-    #[error("invalid escape `{escape}` in the pattern `{pattern}`: only `*`, `?`, `\\`, `/` and `}}` can be escaped")]
+    #[error(
+        "invalid pattern ({pattern}) in substitution: invalid escape '{escape}': only `*`, `?`, `\\`, `/` and `}}` can be \
+         escaped"
+    )]
     BadPattern {
         /// The pattern, its variables expanded.
         pattern: String,

@@ -98,6 +98,16 @@ impl ParseError {
         Self { kind, span, expected: None, suggestion: None, help: None }
     }
 
+    /// The error in one line, in the words of `docker build`. `line` is where the error is.
+    pub fn summary(&self, line: usize) -> String {
+        let of_the_file =
+            matches!(self.kind, ParseErrorKind::Empty | ParseErrorKind::NoStages | ParseErrorKind::NoStage(_));
+        let place = if of_the_file { String::new() } else { format!("dockerfile parse error on line {line}: ") };
+        let suggestion =
+            self.suggestion.as_ref().map(|word| format!(" (did you mean {}?)", word.trim_start_matches("--")));
+        format!("{place}{}{}", self.kind, suggestion.unwrap_or_default())
+    }
+
     /// Adds what would have been right.
     #[must_use]
     pub fn expected(mut self, expected: impl Into<String>) -> Self {

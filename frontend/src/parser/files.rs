@@ -31,7 +31,8 @@ pub(super) fn copy(mut arguments: Arguments<'_>, bodies: &mut Bodies<'_>) -> Res
     let mut flags = arguments.flags(COPY_FLAGS)?;
     let (sources, dest) = paths(arguments, bodies)?;
     Ok(Command::Copy(Copy {
-        from: flags.value("from"),
+        // `--from=` is as good as none.
+        from: flags.value("from").filter(|from| !from.value.is_empty()),
         chown: flags.value("chown"),
         chmod: flags.value("chmod"),
         link: flags.truth("link").unwrap_or(false),

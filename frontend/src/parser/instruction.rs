@@ -10,7 +10,7 @@ use crate::parser::flags::{Flags, Known, Takes};
 use crate::parser::grammar::{self, Rule};
 use crate::parser::heredoc::Bodies;
 use crate::parser::line::LogicalLine;
-use crate::parser::{Escape, files, health, json, run, values};
+use crate::parser::{Escape, blanks, files, health, json, run, values};
 use crate::suggest;
 
 /// All keywords.
@@ -53,9 +53,11 @@ pub(super) fn read(line: &LogicalLine<'_>, bodies: &mut Bodies<'_>, escape: Esca
     let text = line.text();
     let keyword = first_word(text);
     let keyword = Word::new(keyword.to_owned(), line.span(0..keyword.len()));
+    let plain = blanks::plain(text, &keyword.value, escape).map(|plain| line.with_text(plain));
+    let line = plain.as_ref().unwrap_or(line);
     let rule = escape.choose(Rule::instruction_backslash, Rule::instruction_backtick);
     let syntax = || ParseError::new(ParseErrorKind::Syntax, line.whole());
-    let pair = grammar::parse(rule, text).map_err(|_| syntax())?.next().ok_or_else(syntax)?;
+    let pair = grammar::parse(rule, line.text()).map_err(|_| syntax())?.next().ok_or_else(syntax)?;
     let rule = pair.as_rule();
     let arguments = |keyword| Arguments { line, keyword, escape, pairs: pair.into_inner().peekable() };
     let command = match rule {
@@ -160,6 +162,7 @@ impl Arguments<'_> {
 fn from(mut arguments: Arguments<'_>) -> Result<From, ParseError> {
     const COUNT: &str = "requires either one or three arguments";
     let platform = arguments.flags(&[("platform", Takes::Value)])?.value("platform");
+    let platform = platform.filter(|platform| !platform.value.is_empty());
     let wrong = arguments.wrong(COUNT);
     let mut words = arguments.words().into_iter();
     let Some(image) = words.next() else {

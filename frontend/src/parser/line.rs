@@ -47,6 +47,11 @@ impl<'t> LogicalLine<'t> {
         &self.text
     }
 
+    /// The same line with another text of the same length.
+    pub(super) fn with_text(&self, text: String) -> LogicalLine<'static> {
+        LogicalLine { text: Cow::Owned(text), pieces: self.pieces.clone() }
+    }
+
     /// The part from `start` on as a line of its own.
     pub(super) fn tail(&self, start: usize) -> LogicalLine<'_> {
         let from = self.piece(start);

@@ -7,6 +7,7 @@
 //! Spans are byte ranges of the text that was given, a byte order mark included. Line and column are worked out only
 //! when a [`crate::diagnostic::Diagnostic`] is drawn. The first error ends the parse.
 
+mod blanks;
 mod error;
 mod file;
 mod files;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::ast::{Arg, Command, Dockerfile, Instruction};
 use crate::expand::{Expander, Variables};
+use crate::mount;
 use crate::plan::BuildOptions;
 use crate::plan::environment::Environment;
 use crate::plan::error::{PlanError, PlanErrorKind};
@@ -17,14 +18,14 @@ const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SC
 
 /// The arguments of the command line.
 #[derive(Debug, Default)]
-pub(super) struct BuildArguments {
+pub(crate) struct BuildArguments {
     values: BTreeMap<String, String>,
     declared: HashSet<String>,
 }
 
 impl BuildArguments {
     /// A bare `--build-arg NAME` takes the client's value, and is nothing when there is none.
-    pub(super) fn new(options: &BuildOptions) -> Self {
+    pub(crate) fn new(options: &BuildOptions) -> Self {
         let mut values = BTreeMap::new();
         for (name, value) in &options.build_args {
             let value = value.as_ref().or_else(|| options.client_env.get(name));
@@ -35,8 +36,26 @@ impl BuildArguments {
         Self { values, declared: HashSet::new() }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// An argument that is true or false, as Go reads such; nothing when it is not given or empty.
+    pub(super) fn truth(&self, name: &'static str) -> Result<Option<bool>, PlanError> {
+        let Some(value) = self.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+        mount::boolean(value).map(Some).ok_or_else(|| {
+            let value = value.to_owned();
+            PlanError::new(PlanErrorKind::Truth { name, value }, None).help("give `1` or `0`".to_owned())
+        })
+    }
+
+    /// Gives an argument that was given another value, or takes it away.
+    pub(super) fn replace(&mut self, name: &str, value: Option<&str>) {
+        match (self.values.get_mut(name), value) {
+            (None, _) => {}
+            (Some(known), Some(value)) => value.clone_into(known),
+            (Some(_), None) => drop(self.values.remove(name)),
+        }
     }
 
     /// An instruction declares arguments: they are consumed.
@@ -91,14 +110,15 @@ impl BuildArguments {
 
 /// What `FROM` can use, and a bare `ARG` of a stage falls back on: the automatic arguments and the global ones, each
 /// overridden by the command line.
-pub(super) fn globals(
+pub(crate) fn globals(
     file: &Dockerfile,
     options: &BuildOptions,
     arguments: &BuildArguments,
     expander: Expander,
 ) -> Result<Environment, PlanError> {
     let last = file.stages.last().and_then(crate::ast::Stage::name);
-    let stage = options.target.clone().or(last).unwrap_or_else(|| "default".to_owned());
+    let stage =
+        options.target.clone().filter(|target| !target.is_empty()).or(last).unwrap_or_else(|| "default".to_owned());
     let mut globals = Environment::default();
     for (name, value) in automatic(&options.build_platform, &options.platform, &stage) {
         globals.set(name, arguments.get(name).unwrap_or(&value));
@@ -121,26 +141,8 @@ pub(super) fn globals(
     Ok(globals)
 }
 
-/// The time that the build pretends to be at, when the command line or a global `ARG` gives one.
-pub(super) fn source_date_epoch(
-    file: &Dockerfile,
-    arguments: &BuildArguments,
-    globals: &Environment,
-) -> Result<Option<i64>, PlanError> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let Some(text) = arguments.get(NAME).or_else(|| globals.get(NAME)).filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse().map(Some).map_err(|_| {
-        let mut items = file.global_args.iter().flat_map(|arg| &arg.command.items);
-        let place = items.find(|item| item.key.value == NAME).and_then(|item| item.default.as_ref());
-        let span = place.filter(|_| arguments.get(NAME).is_none()).map(|word| word.span.clone());
-        PlanError::new(PlanErrorKind::SourceDateEpoch(text.to_owned()), span)
-    })
-}
-
 /// Whether an argument becomes a variable of processes.
-pub(super) fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     !NO_VARIABLES.contains(&name)
 }
 

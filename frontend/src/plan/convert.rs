@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use builder_solver::{FileAction, FileOp, Graph, NetworkMode, Op, Origin, Owner, Source, Vertex, VertexId};
+use builder_solver::{FileAction, FileOp, Graph, Op, Origin, Owner, Vertex, VertexId};
 
 use crate::ast::{Arg, Command, Span, Stage, Word};
 use crate::config::ImageConfig;
@@ -11,13 +11,12 @@ use crate::history::HistoryEntry;
 use crate::plan::arguments::{self, BuildArguments, Declared};
 use crate::plan::environment::Environment;
 use crate::plan::error::{PlanError, PlanErrorKind};
-use crate::plan::name::{self, Counter};
+use crate::plan::name::{self, Counter, Masked};
+use crate::plan::names::Names;
 use crate::plan::settings::{Applied, Settings};
-use crate::plan::stages::{Base, Names, Needed, Step};
-use crate::plan::{BaseImage, BuildOptions, ResolvedImage};
-
-/// The name of the local source that `COPY` and `ADD` copy from.
-const CONTEXT: &str = "context";
+use crate::plan::stages::{Base, Needed, Step};
+use crate::plan::{BaseImage, BuildOptions};
+use crate::platform::Platform;
 
 /// A stage so far. What it has in common with the stage below it is not repeated: its history is its own.
 pub(super) struct StageState {
@@ -27,8 +26,12 @@ pub(super) struct StageState {
     pub(super) history: Vec<HistoryEntry>,
     /// The stage that it is built on.
     pub(super) parent: Option<usize>,
-    /// The base image of the first stage of the line.
-    pub(super) image: Option<Rc<ResolvedImage>>,
+    /// The image at the bottom.
+    pub(super) base: Option<BaseImage>,
+    /// What it is for.
+    pub(super) platform: Platform,
+    /// What its programs are for: what the base image says, whatever was asked for.
+    pub(super) machine: Platform,
     /// What the stage's own instructions became, in order.
     pub(super) vertices: Vec<VertexId>,
 }
@@ -36,8 +39,8 @@ pub(super) struct StageState {
 /// Where the vertices of a stage say that they come from.
 pub(super) struct Place {
     counter: Counter,
-    stage: String,
-    lineage: String,
+    pub(super) stage: String,
+    pub(super) lineage: String,
     pub(super) ignore_cache: bool,
 }
 
@@ -53,7 +56,7 @@ pub(super) struct Converter<'a> {
     /// The name of the stage is left out of the steps' names.
     pub(super) single: bool,
     pub(super) proxies: Vec<(String, String)>,
-    pub(super) graph: Graph,
+    pub(super) graph: &'a mut Graph,
     pub(super) contexts: Vec<String>,
     pub(super) stages: Vec<Option<StageState>>,
 }
@@ -62,39 +65,19 @@ impl Converter<'_> {
     /// Adds a stage to the graph; the stages that it needs are there already.
     pub(super) fn stage(&mut self, index: usize, stage: &Stage, needed: &Needed<'_>) -> Result<(), PlanError> {
         let shown = self.names.shown(index).to_owned();
-        let has_image = matches!(needed.base, Base::Image(_));
+        let has_image = matches!(needed.base, Base::Image(_) | Base::Context(_));
+        // The steps of another platform are other steps, whose records are of no help to these.
+        let platform = match &self.options.platform {
+            platform if *platform == self.options.build_platform => String::new(),
+            platform => format!("{platform}/"),
+        };
         let mut place = Place {
             counter: Counter::new(if self.single { "" } else { &shown }, has_image, &needed.steps),
             stage: stage.name().unwrap_or_else(|| index.to_string()),
-            lineage: format!("{}/{shown}", self.options.project),
+            lineage: format!("{}/{platform}{shown}", self.options.project),
             ignore_cache: self.options.ignores_cache(index, stage.name().as_deref()),
         };
-        let mut state = match &needed.base {
-            Base::Stage(parent) => self.on_top_of(*parent)?,
-            Base::Scratch => {
-                let vertex = self.scratch();
-                StageState::new(vertex, ImageConfig::scratch(&self.options.platform), None)
-            }
-            Base::Image(image) => {
-                let from = &stage.from;
-                let origin = Origin {
-                    name: place.counter.next(&format!("FROM {}", image.reference), false),
-                    stage: place.stage.clone(),
-                    instruction: from.text.value.clone(),
-                    span: Some(from.span.clone()),
-                    lineage: format!("{}/from", place.lineage),
-                    hidden: false,
-                };
-                let vertex = self.image_source(image, origin);
-                let mut state = StageState::new(vertex, image.config.inherit(), Some(Rc::clone(image)));
-                state.history.extend(image.config.history.iter().map(HistoryEntry::inherited));
-                state.settings.clear_triggers();
-                state
-            }
-        };
-        if let Base::Image(_) = needed.base {
-            state.vertices.push(state.vertex);
-        }
+        let mut state = self.base(stage, needed, &mut place)?;
         for step in &needed.steps {
             self.step(&mut state, &mut place, step).map_err(|error| step.blame(error))?;
         }
@@ -102,7 +85,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    fn on_top_of(&self, parent: usize) -> Result<StageState, PlanError> {
+    pub(super) fn on_top_of(&self, parent: usize) -> Result<StageState, PlanError> {
         let Some(below) = &self.stages[parent] else { return Err(PlanError::new(PlanErrorKind::NoStages, None)) };
         Ok(StageState {
             vertex: below.vertex,
@@ -110,7 +93,9 @@ impl Converter<'_> {
             declared: Rc::clone(&below.declared),
             history: Vec::new(),
             parent: Some(parent),
-            image: below.image.clone(),
+            base: below.base.clone(),
+            platform: below.platform.clone(),
+            machine: below.machine.clone(),
             vertices: Vec::new(),
         })
     }
@@ -148,7 +133,7 @@ impl Converter<'_> {
         }
         let owner = owner(&state.settings.config().user);
         let action = FileAction::Mkdir { path, mode: 0o755, owner };
-        let origin = self.origin(state, place, step);
+        let origin = self.origin(state, place, step, &[]);
         let op = Op::File(FileOp { actions: vec![action] });
         self.layer(state, Vertex { op, inputs: vec![state.vertex], origin, ignore_cache: place.ignore_cache }, text);
         Ok(())
@@ -177,18 +162,31 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// The origin of the next step of a stage.
-    pub(super) fn origin(&self, state: &StageState, place: &mut Place, step: &Step<'_>) -> Origin {
-        let text = name::shown(&step.instruction, self.escape, state.settings.env());
-        let name = place.counter.next(&text, step.onbuild);
+    /// The origin of the next step of a stage. `secrets` are variables whose values are not shown.
+    pub(super) fn origin(&self, state: &StageState, place: &mut Place, step: &Step<'_>, secrets: &[&str]) -> Origin {
+        let env = state.settings.env();
+        let text = name::shown(&step.instruction, self.escape, &Masked { env, secrets });
+        let platform = || name::platform(&state.platform, env);
+        let name = place.name(&self.heading_with(platform), &text, step.onbuild);
         Origin {
             name,
             stage: place.stage.clone(),
             instruction: step.instruction.text.value.clone(),
-            span: Some(step.place.clone().unwrap_or_else(|| step.instruction.span.clone())),
+            span: Some(step.span().clone()),
             lineage: format!("{}/{}", place.lineage, place.counter.count()),
             hidden: false,
         }
+    }
+
+    /// What stands before the stage in the name of a step for `platform`.
+    pub(super) fn heading(&self, platform: &Platform) -> String {
+        self.heading_with(|| platform.to_string())
+    }
+
+    fn heading_with(&self, platform: impl FnOnce() -> String) -> String {
+        let prefix = self.options.name_prefix.clone();
+        let platform = self.options.multi_platform.then(platform);
+        prefix.into_iter().chain(platform).collect::<Vec<_>>().join(" ")
     }
 
     /// Adds the vertex of an instruction, which makes one layer.
@@ -196,63 +194,6 @@ impl Converter<'_> {
         state.vertex = self.graph.add(vertex);
         state.vertices.push(state.vertex);
         state.history.push(HistoryEntry::new(history, Some(state.vertex)));
-    }
-
-    /// The empty tree.
-    pub(super) fn scratch(&mut self) -> VertexId {
-        let origin = Origin { name: "FROM scratch".to_owned(), hidden: true, ..Origin::default() };
-        self.source(Source::Scratch, origin)
-    }
-
-    /// The build context.
-    pub(super) fn context(&mut self) -> VertexId {
-        if !self.contexts.iter().any(|name| name == CONTEXT) {
-            self.contexts.push(CONTEXT.to_owned());
-        }
-        let origin = Origin {
-            name: "[internal] load build context".to_owned(),
-            lineage: format!("{}/{CONTEXT}", self.options.project),
-            ..Origin::default()
-        };
-        self.source(Source::Local { name: CONTEXT.to_owned() }, origin)
-    }
-
-    /// Where `COPY --from` copies from.
-    pub(super) fn copy_source(&mut self, base: &Base, from: &Step<'_>) -> Result<VertexId, PlanError> {
-        match base {
-            Base::Scratch => Ok(self.scratch()),
-            Base::Stage(index) => match &self.stages[*index] {
-                Some(stage) => Ok(stage.vertex),
-                None => Err(PlanError::new(PlanErrorKind::NoStages, None)),
-            },
-            Base::Image(image) => {
-                let origin = Origin {
-                    name: format!("FROM {}", image.reference),
-                    instruction: from.instruction.text.value.clone(),
-                    span: Some(from.place.clone().unwrap_or_else(|| from.instruction.span.clone())),
-                    lineage: format!("{}/image/{}", self.options.project, image.reference),
-                    ..Origin::default()
-                };
-                Ok(self.image_source(image, origin))
-            }
-        }
-    }
-
-    fn image_source(&mut self, image: &ResolvedImage, origin: Origin) -> VertexId {
-        if image.config.is_empty() {
-            return self.scratch();
-        }
-        let source = Source::Image { reference: image.reference.clone(), id: image.id.clone() };
-        self.source(source, origin)
-    }
-
-    fn source(&mut self, source: Source, origin: Origin) -> VertexId {
-        self.graph.add(Vertex { op: Op::Source(source), inputs: Vec::new(), origin, ignore_cache: false })
-    }
-
-    /// The network of a `RUN` that names none.
-    pub(super) fn network(&self) -> NetworkMode {
-        self.options.network
     }
 
     /// Where the flag `--name` of an instruction stands, its value included.
@@ -276,26 +217,31 @@ impl Converter<'_> {
     }
 }
 
+impl Place {
+    /// The name of the next step.
+    pub(super) fn name(&mut self, heading: &str, text: &str, onbuild: bool) -> String {
+        self.counter.next(heading, text, onbuild)
+    }
+
+    /// The lineage of something that the next step needs.
+    pub(super) fn beside_next(&self, what: &str) -> String {
+        format!("{}/{}/{what}", self.lineage, self.counter.count() + 1)
+    }
+}
+
 impl StageState {
-    fn new(vertex: VertexId, config: ImageConfig, image: Option<Rc<ResolvedImage>>) -> Self {
+    pub(super) fn new(vertex: VertexId, config: ImageConfig, platform: Platform) -> Self {
         Self {
             vertex,
             settings: Settings::new(config).with_path(),
             declared: Rc::default(),
             history: Vec::new(),
             parent: None,
-            image,
+            base: None,
+            machine: platform.clone(),
+            platform,
             vertices: Vec::new(),
         }
-    }
-
-    /// The image that the stage is built on in the end.
-    pub(super) fn base_image(&self) -> Option<BaseImage> {
-        self.image.as_ref().filter(|image| !image.config.is_empty()).map(|image| BaseImage {
-            id: image.id.clone(),
-            reference: image.reference.clone(),
-            layers: image.config.rootfs.diff_ids.len(),
-        })
     }
 }
 

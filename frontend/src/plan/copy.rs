@@ -1,6 +1,8 @@
 //! `COPY` and `ADD`.
 
-use builder_solver::{CopyAction, FileAction, FileMode, FileOp, Op, Owner, Selection, Vertex, VertexId};
+use builder_solver::{
+    CopyAction, FileAction, FileMode, FileOp, Op, Origin, Owner, Selection, Source, Vertex, VertexId,
+};
 
 use crate::ast::{Add, Copy, CopySource, Heredoc, Word};
 use crate::expand::Expander;
@@ -9,7 +11,7 @@ use crate::plan::error::{PlanError, PlanErrorKind};
 use crate::plan::run::file_name;
 use crate::plan::settings::Settings;
 use crate::plan::stages::Step;
-use crate::plan::{mode, paths};
+use crate::plan::{mode, paths, remote};
 
 /// What the two instructions have in common.
 struct Request<'a> {
@@ -19,19 +21,30 @@ struct Request<'a> {
     link: bool,
     parents: bool,
     exclude: &'a [Word],
-    unpack: bool,
     sources: &'a [CopySource],
     dest: &'a Word,
+    /// What only `ADD` has.
+    add: Option<&'a Add>,
 }
 
 /// A request with its variables expanded.
 struct Files {
-    actions: Vec<FileAction>,
-    /// The copy has an input of its own.
-    copies: bool,
+    /// What is copied, in order.
+    groups: Vec<Group>,
+    /// How.
+    copy: CopyAction,
+    heredocs: Vec<FileAction>,
     /// It does not depend on the files below it.
     link: bool,
     history: String,
+}
+
+/// Sources that come from one place.
+enum Group {
+    /// Paths in the build context, a stage or an image.
+    Paths { sources: Vec<String>, unpack: bool },
+    /// All that a remote source brings in, or the file that it is.
+    Remote { source: Source, pattern: String, unpack: bool },
 }
 
 impl Converter<'_> {
@@ -50,15 +63,11 @@ impl Converter<'_> {
             link: copy.link,
             parents: copy.parents,
             exclude: &copy.exclude,
-            unpack: false,
             sources: &copy.sources,
             dest: &copy.dest,
+            add: None,
         };
-        let refuse_url = |_: &str, word: &Word| {
-            let help = "use ADD".to_owned();
-            Err(PlanError::new(PlanErrorKind::CopyUrl, word.span.clone()).help(help))
-        };
-        let files = files(&state.settings, self.expander, &request, refuse_url)?;
+        let files = files(&state.settings, self.expander, &request)?;
         self.add_files(state, place, step, files)
     }
 
@@ -70,13 +79,6 @@ impl Converter<'_> {
         step: &Step<'_>,
         add: &Add,
     ) -> Result<(), PlanError> {
-        let no = |what: &str, span| PlanError::new(PlanErrorKind::NotSupported(what.to_owned()), Some(span));
-        if let Some(checksum) = &add.checksum {
-            return Err(no("ADD --checksum", self.flag(step, "--checksum", Some(&checksum.span))));
-        }
-        if add.keep_git_dir.is_some() {
-            return Err(no("ADD --keep-git-dir", self.flag(step, "--keep-git-dir", None)));
-        }
         let request = Request {
             keyword: "ADD",
             chown: add.chown.as_ref(),
@@ -84,12 +86,11 @@ impl Converter<'_> {
             link: add.link,
             parents: false,
             exclude: &add.exclude,
-            unpack: add.unpack.unwrap_or(true),
             sources: &add.sources,
             dest: &add.dest,
+            add: Some(add),
         };
-        let refuse_remote = |what: &str, word: &Word| Err(no(what, word.span.clone()));
-        let files = files(&state.settings, self.expander, &request, refuse_remote)?;
+        let files = files(&state.settings, self.expander, &request)?;
         self.add_files(state, place, step, files)
     }
 
@@ -100,18 +101,34 @@ impl Converter<'_> {
         step: &Step<'_>,
         files: Files,
     ) -> Result<(), PlanError> {
-        let source = match (&step.from, files.copies) {
-            (Some(base), true) => Some(self.copy_source(base, step)?),
-            (None, true) => Some(self.context()),
-            (_, false) => None,
-        };
-        let origin = self.origin(state, place, step);
+        let origin = self.origin(state, place, step, &[]);
         let ignore_cache = place.ignore_cache;
-        let op = Op::File(FileOp { actions: files.actions });
-        let inputs = |base: VertexId| [base].into_iter().chain(source).collect();
-        if !files.link {
-            let vertex = Vertex { op, inputs: inputs(state.vertex), origin, ignore_cache };
-            self.layer(state, vertex, files.history);
+        let Files { groups, copy, heredocs, link, history } = files;
+        let base = if link { self.scratch() } else { state.vertex };
+        let mut inputs = vec![base];
+        let mut actions = Vec::with_capacity(groups.len() + heredocs.len());
+        for group in groups {
+            let (vertex, sources, unpack) = match group {
+                Group::Paths { sources, unpack } => {
+                    let vertex = match step.sources.first().and_then(Option::as_ref) {
+                        Some(base) => self.copy_source(base, step)?,
+                        None => self.context(),
+                    };
+                    (vertex, sources, unpack)
+                }
+                Group::Remote { source, pattern, unpack } => {
+                    let lineage = format!("{}/source-{}", origin.lineage, inputs.len());
+                    (self.source(source, Origin { lineage, ..origin.clone() }), vec![pattern], unpack)
+                }
+            };
+            let selection = Selection { sources, ..copy.selection.clone() };
+            let input = input(&mut inputs, vertex);
+            actions.push(FileAction::Copy(CopyAction { input, selection, unpack, ..copy.clone() }));
+        }
+        actions.extend(heredocs);
+        let op = Op::File(FileOp { actions });
+        if !link {
+            self.layer(state, Vertex { op, inputs, origin, ignore_cache }, history);
             return Ok(());
         }
         let mut merge = origin.clone();
@@ -119,22 +136,28 @@ impl Converter<'_> {
         merge.name = format!("{number}] LINK {text}");
         merge.lineage.push_str("/link");
         merge.hidden = true;
-        let scratch = self.scratch();
-        let alone = self.graph.add(Vertex { op, inputs: inputs(scratch), origin, ignore_cache });
+        let alone = self.graph.add(Vertex { op, inputs, origin, ignore_cache });
         state.vertices.push(alone);
         let inputs = vec![state.vertex, alone];
-        self.layer(state, Vertex { op: Op::Merge, inputs, origin: merge, ignore_cache }, files.history);
+        self.layer(state, Vertex { op: Op::Merge, inputs, origin: merge, ignore_cache }, history);
         Ok(())
     }
 }
 
-/// Expands a request. `refuse` says what becomes of a source that is not a path.
-fn files(
-    settings: &Settings,
-    expander: Expander,
-    request: &Request<'_>,
-    refuse: impl Fn(&str, &Word) -> Result<(), PlanError>,
-) -> Result<Files, PlanError> {
+/// The number of an input that files are copied from.
+fn input(inputs: &mut Vec<VertexId>, vertex: VertexId) -> usize {
+    let known = inputs[1..].iter().position(|input| *input == vertex);
+    known.map_or_else(
+        || {
+            inputs.push(vertex);
+            inputs.len() - 1
+        },
+        |position| position + 1,
+    )
+}
+
+/// Expands a request.
+fn files(settings: &Settings, expander: Expander, request: &Request<'_>) -> Result<Files, PlanError> {
     let expand = |word: &Word| settings.expand(expander, word);
     let mut history = request.keyword.to_owned();
     if request.parents {
@@ -159,11 +182,8 @@ fn files(
         match source {
             CopySource::Path(word) => {
                 let path = expand(word)?;
-                if let Some(what) = remote(&path) {
-                    refuse(what, word)?;
-                }
                 history.extend([" ", &path]);
-                paths.push(paths::source(&path, request.parents));
+                paths.push((path, word));
             }
             CopySource::Heredoc(heredoc) => heredocs.push(heredoc),
         }
@@ -173,28 +193,90 @@ fn files(
     }
     let dest = expand(request.dest)?;
     history.extend([" ", &dest, " # buildkit"]);
-    let dest = paths::destination(settings.working_directory(), &dest);
-    // A name is looked up in the image, so that the copy depends on the files below it; and as in BuildKit a mode
-    // makes it an ordinary copy, too.
-    let link = request.link && mode.is_none() && is_numeric(&owner);
-    let copies = !paths.is_empty();
-    let mut actions = Vec::new();
-    if copies {
-        let exclude = request.exclude.iter().map(|word| word.value.clone()).collect();
-        let selection = Selection { sources: paths, exclude, parents: request.parents };
-        actions.push(FileAction::Copy(CopyAction {
+    let mut dest = paths::destination(settings.working_directory(), &dest);
+    let several = paths.len() > 1;
+    let groups = groups(request, paths, expand)?;
+    // Several sources go into a directory; an action of its own does not know that it is one of them.
+    if several && groups.len() > 1 && !dest.ends_with('/') {
+        dest.push('/');
+    }
+    let heredocs = heredocs.into_iter().map(|heredoc| file(settings, heredoc, &dest, mode.as_ref(), &owner));
+    let heredocs = heredocs.collect::<Result<_, _>>()?;
+    let exclude = request.exclude.iter().map(|word| word.value.clone()).collect();
+    Ok(Files {
+        groups,
+        heredocs,
+        // A name is looked up in the image, so that the copy depends on the files below it; and as in BuildKit a mode
+        // makes it an ordinary copy, too.
+        link: request.link && mode.is_none() && is_numeric(&owner),
+        history,
+        copy: CopyAction {
             input: 1,
-            selection,
-            dest: dest.clone(),
-            owner: owner.clone(),
-            mode: mode.clone(),
-            unpack: request.unpack,
-        }));
+            selection: Selection { sources: Vec::new(), exclude, parents: request.parents },
+            dest,
+            owner,
+            mode,
+            unpack: false,
+        },
+    })
+}
+
+/// Puts sources that follow each other and come from the same place together.
+fn groups(
+    request: &Request<'_>,
+    paths: Vec<(String, &Word)>,
+    expand: impl Fn(&Word) -> Result<String, PlanError>,
+) -> Result<Vec<Group>, PlanError> {
+    let add = request.add;
+    let keep_git_dir = add.and_then(|add| add.keep_git_dir);
+    let mut checksum = None;
+    if let Some(word) = add.and_then(|add| add.checksum.as_ref()) {
+        let value = expand(word)?;
+        if !value.is_empty() {
+            if request.sources.len() != 1 {
+                let kind = PlanErrorKind::NoChecksum("checksum can't be specified for multiple sources");
+                return Err(PlanError::new(kind, word.span.clone()));
+            }
+            checksum = Some((value, word));
+        }
     }
-    for heredoc in heredocs {
-        actions.push(file(settings, heredoc, &dest, mode.as_ref(), &owner)?);
+    let unpack = add.map(|add| add.unpack);
+    let mut groups = Vec::new();
+    for (path, word) in paths {
+        let refuse_copy = |kind| match add {
+            Some(_) => Ok(()),
+            None => Err(PlanError::new(kind, word.span.clone()).help("use ADD".to_owned())),
+        };
+        match remote::place(&path, keep_git_dir.is_some(), word)? {
+            remote::Place::Path => {
+                if let Some((_, word)) = checksum {
+                    let kind = PlanErrorKind::NoChecksum("checksum requires HTTP(S) or Git sources");
+                    return Err(PlanError::new(kind, word.span.clone()));
+                }
+                let source = paths::source(&path, request.parents);
+                if let Some(Group::Paths { sources, .. }) = groups.last_mut() {
+                    sources.push(source);
+                } else {
+                    // `ADD` unpacks what is here unless it is told not to.
+                    let unpack = unpack.is_some_and(|flag| flag.unwrap_or(true));
+                    groups.push(Group::Paths { sources: vec![source], unpack });
+                }
+            }
+            remote::Place::Url => {
+                refuse_copy(PlanErrorKind::CopyUrl)?;
+                let http = remote::http(&path, checksum.take())?;
+                let pattern = paths::literal(&http.name);
+                let unpack = unpack.flatten().unwrap_or(false);
+                groups.push(Group::Remote { source: Source::Http(http), pattern, unpack });
+            }
+            remote::Place::Git(address) => {
+                refuse_copy(PlanErrorKind::CopyGit)?;
+                let git = remote::git(address, keep_git_dir, checksum.take(), word)?;
+                groups.push(Group::Remote { source: Source::Git(git), pattern: ".".to_owned(), unpack: false });
+            }
+        }
     }
-    Ok(Files { actions, copies, link, history })
+    Ok(groups)
 }
 
 /// The file that a heredoc writes.
@@ -238,19 +320,5 @@ fn is_numeric(owner: &Owner) -> bool {
     match owner {
         Owner::Default => true,
         Owner::Named(name) => name.bytes().all(|b| b.is_ascii_digit() || b == b':'),
-    }
-}
-
-/// What a source is when it is not a path.
-fn remote(source: &str) -> Option<&'static str> {
-    let lower = source.to_ascii_lowercase();
-    let is_git = ["git://", "ssh://", "git@"].iter().any(|prefix| lower.starts_with(prefix));
-    let is_http = lower.starts_with("http://") || lower.starts_with("https://");
-    let path = lower.split(['#', '?']).next().unwrap_or_default();
-    match (is_git, is_http) {
-        (true, _) => Some("ADD of a git repository"),
-        (_, true) if path.strip_suffix(".git").is_some() => Some("ADD of a git repository"),
-        (_, true) => Some("ADD of a URL"),
-        _ => None,
     }
 }

@@ -36,6 +36,17 @@ impl Environment {
         }
     }
 
+    /// Gives a variable that is set another value, or unsets it.
+    pub(crate) fn replace(&mut self, name: &str, value: Option<&str>) {
+        let Some(&place) = self.places.get(name) else { return };
+        if let Some(value) = value {
+            value.clone_into(&mut self.variables[place].1);
+            return;
+        }
+        self.variables.remove(place);
+        self.places = self.variables.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+    }
+
     pub(crate) fn as_slice(&self) -> &[(String, String)] {
         &self.variables
     }

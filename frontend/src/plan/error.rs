@@ -5,6 +5,8 @@ use std::fmt;
 use crate::ast::{Span, Word};
 use crate::diagnostic::Diagnostic;
 use crate::expand::{ExpandError, ExpandErrorKind};
+use crate::git_address::GitAddressError;
+use crate::parser::ParseError;
 use crate::platform::ParsePlatformError;
 use crate::ports::PortError;
 
@@ -44,36 +46,50 @@ pub enum PlanErrorKind {
     #[error("{0} is not supported yet")]
     NotSupported(String),
     /// Not a single `FROM`.
-    #[error("the Dockerfile has no stages")]
+    #[error("dockerfile contains no stages to build")]
     NoStages,
     /// `--target` names no stage.
-    #[error("the Dockerfile has no stage `{0}`")]
+    #[error("target stage \"{0}\" could not be found")]
     UnknownTarget(String),
     /// `FROM` is empty once its variables are expanded.
-    #[error("the base image `{0}` is blank once its variables are expanded")]
+    #[error("base name ({0}) should not be blank")]
     BlankBase(String),
-    /// `--platform` is empty or wrong.
+    /// `--platform` is empty once its variables are expanded.
+    #[error("empty platform value from expression `{0}`")]
+    BlankPlatform(String),
+    /// `--platform` is wrong.
     #[error("{0}")]
     Platform(#[from] ParsePlatformError),
     /// The image store or registry does not know the image.
     #[error("{0}")]
     Image(#[source] ResolveError),
     /// `COPY --from=$x`
-    #[error("`--from` does not expand variables")]
+    #[error(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a \
+         workaround"
+    )]
     VariableInFrom,
-    /// `COPY --from` names its own stage.
-    #[error("the stage `{0}` cannot copy from itself")]
-    CopyFromItself(String),
+    /// A stage needs itself in the end.
+    #[error("circular dependency detected on stage: {0}")]
+    Circular(String),
     /// `COPY --from` names a stage below.
-    #[error("cannot copy from the stage `{from}`: it is defined after the stage `{stage}`")]
+    #[error("cannot copy from stage \"{from}\", it needs to be defined before current stage \"{stage}\"")]
     CopyFromLater {
         /// The stage to copy from.
         from: String,
         /// The stage that copies.
         stage: String,
     },
+    /// `RUN --mount=from=…` names a stage below.
+    #[error("cannot mount from stage \"{from}\" to \"{target}\", stage needs to be defined before current command")]
+    MountFromLater {
+        /// The stage to mount.
+        from: String,
+        /// Where.
+        target: String,
+    },
     /// `COPY --from=7` in a file of three stages.
-    #[error("there is no stage number {index}: the file has {stages}")]
+    #[error("invalid stage index {index}: the file has {stages}")]
     StageIndex {
         /// The number.
         index: String,
@@ -83,35 +99,94 @@ pub enum PlanErrorKind {
     /// `RUN []`
     #[error("`RUN` has no command")]
     EmptyCommand,
+    /// An option of `--mount` is wrong once its variables are expanded.
+    #[error("{0}")]
+    Mount(String),
+    /// A mount over the whole root file system.
+    #[error("invalid mount target \"{0}\"")]
+    MountTarget(String),
+    /// Something that the user has to allow.
+    #[error("{0} is not allowed")]
+    NotAllowed(&'static str),
     /// `COPY https://…`
-    #[error("`COPY` does not take URLs")]
+    #[error("source can't be a URL for COPY")]
     CopyUrl,
+    /// `COPY https://….git`
+    #[error("source can't be a git ref for COPY")]
+    CopyGit,
+    /// `ADD ftp://…`
+    #[error("`{address}` cannot be added: the protocol `{protocol}` is not supported")]
+    Protocol {
+        /// The source.
+        address: String,
+        /// What is before `://`.
+        protocol: String,
+    },
+    /// The query of a git address.
+    #[error("{0}")]
+    GitAddress(GitAddressError),
+    /// `--checksum` and an address that does not agree.
+    #[error("checksum mismatch \"{flag}\" != \"{address}\"")]
+    GitChecksum {
+        /// What the flag says.
+        flag: String,
+        /// What the address says.
+        address: String,
+    },
+    /// `--keep-git-dir` and an address that does not agree.
+    #[error("inconsistent keep-git-dir configuration")]
+    KeepGitDir,
+    /// `--checksum` where it has no meaning.
+    #[error("{0}")]
+    NoChecksum(&'static str),
+    /// `--checksum=x`
+    #[error("`{0}` is not a checksum")]
+    Checksum(String),
     /// `ENV $empty=x`
-    #[error("the name before `=` is blank once its variables are expanded")]
+    #[error("names can not be blank: nothing stands before `=` once its variables are expanded")]
     BlankName,
     /// `VOLUME ""`
-    #[error("the path of a volume is blank")]
+    #[error("VOLUME specified can not be an empty string")]
     BlankVolume,
     /// `EXPOSE x`
     #[error("{0}")]
     Port(PortError),
     /// `STOPSIGNAL x`
-    #[error("`{0}` is not a signal")]
+    #[error("invalid signal: {0}")]
     Signal(String),
     /// `--chmod=x`
-    #[error("`{0}` is not a mode")]
+    #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
     Mode(String),
     /// `<<a/b`
     #[error("`{0}` cannot be the name of a file")]
     HeredocName(String),
     /// `SOURCE_DATE_EPOCH=x`
-    #[error("SOURCE_DATE_EPOCH is `{0}`, which is not a number of seconds")]
+    #[error("invalid SOURCE_DATE_EPOCH: {0}")]
     SourceDateEpoch(String),
+    /// `SOURCE_DATE_EPOCH` names a stage that brings in more than one file or repository.
+    #[error("the stage `{stage}` cannot give SOURCE_DATE_EPOCH: {reason}")]
+    EpochStage {
+        /// The stage.
+        stage: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nobody can tell the time that `SOURCE_DATE_EPOCH` asks for.
+    #[error("SOURCE_DATE_EPOCH cannot be found out: {0}")]
+    EpochSource(#[source] ResolveError),
+    /// A built-in argument that is true or false.
+    #[error("the build argument {name} is `{value}`, which is neither true nor false")]
+    Truth {
+        /// The argument.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A trigger of a base image does not parse.
     #[error("{0}")]
     Trigger(String),
     /// A trigger that is not allowed.
-    #[error("`{0}` is not allowed as an ONBUILD trigger")]
+    #[error("{0} isn't allowed as an ONBUILD trigger")]
     TriggerKeyword(&'static str),
 }
 
@@ -147,6 +222,16 @@ impl PlanError {
     }
 }
 
+impl From<ParseError> for PlanError {
+    /// What only shows once variables are expanded.
+    fn from(error: ParseError) -> Self {
+        let Diagnostic { message, span, label, help } = error.into();
+        let help =
+            help.or_else(|| label.map(|label| format!("it should be {}", label.trim_start_matches("expected "))));
+        Self::new(PlanErrorKind::Mount(message), span).help(help)
+    }
+}
+
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)?;
@@ -160,7 +245,7 @@ impl fmt::Display for PlanError {
 impl std::error::Error for PlanError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.kind {
-            PlanErrorKind::Image(error) => std::error::Error::source(error),
+            PlanErrorKind::Image(error) | PlanErrorKind::EpochSource(error) => std::error::Error::source(error),
             _ => None,
         }
     }

@@ -11,130 +11,78 @@
 //!   entry without `empty_layer`, in order. [`Plan::image_config`] depends on it.
 //! * No I/O, no clock, no randomness: equal input gives an equal plan.
 
-mod arguments;
+pub(crate) mod arguments;
 mod convert;
 mod copy;
 pub(crate) mod environment;
+mod epoch;
 mod error;
 mod finish;
+mod images;
 mod mode;
+mod mounts;
 mod name;
+mod named;
+mod names;
 mod options;
-mod paths;
+pub(crate) mod paths;
+mod remote;
+mod result;
 mod run;
 pub(crate) mod settings;
+mod sources;
 mod stages;
 mod syntax;
 
-use builder_solver::{Graph, VertexId};
+use std::collections::HashMap;
+
+use builder_solver::Graph;
 
 pub use error::{PlanError, PlanErrorKind, ResolveError};
 pub use finish::{LayerCountError, LayerFacts};
+pub use images::{Images, ResolvedImage};
+pub use named::{NamedContext, TargetContext, context_name};
 pub use options::BuildOptions;
+pub use result::{BaseImage, Plan, StageInfo};
 
-use crate::ast::{Command, Dockerfile, Span, Stage};
+use crate::ast::{Command, Dockerfile, Stage};
 use crate::config::ImageConfig;
 use crate::expand::Expander;
 use crate::history::HistoryEntry;
 use crate::platform::Platform;
 use arguments::BuildArguments;
-use convert::Converter;
-use stages::{Base, Finder, Names, Needed};
+use convert::{Converter, StageState};
+use epoch::Epoch;
+use names::Names;
+use stages::{Finder, Needed};
 
-/// Where base images come from. The frontend does no I/O: this is its view of the store and of registries.
-pub trait Images {
-    /// Finds an image by what `FROM` or `COPY --from` says (`debian`, `debian:12`, `host/app@sha256:…`), which the
-    /// implementation brings into full form. `platform` is `os/architecture[/variant]`.
-    fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError>;
-}
-
-/// An image that [`Images`] found.
-#[derive(Debug, Clone)]
-pub struct ResolvedImage {
-    /// The image id, `sha256:…`.
-    pub id: String,
-    /// The reference in full: `docker.io/library/debian:12`.
-    pub reference: String,
-    /// Its config.
-    pub config: ImageConfig,
-}
-
-/// What to do, and what the image will say.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The vertices.
-    pub graph: Graph,
-    /// The vertex whose result is the image's root file system.
-    pub target: VertexId,
-    /// The config of the image. Its `history`, `rootfs` and `created` are empty: [`Plan::image_config`] fills them in when
-    /// the layers are there.
-    pub config: ImageConfig,
-    /// The history, the base image's entries first.
-    pub history: Vec<HistoryEntry>,
-    /// The image below the first layer that is built here; `None` for `FROM scratch`.
-    pub base: Option<BaseImage>,
-    /// All stages of the file, in order.
-    pub stages: Vec<StageInfo>,
-    /// The local directories that the build reads, by the names of their sources.
-    pub contexts: Vec<String>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-    /// `SOURCE_DATE_EPOCH`, from the command line or from an `ARG` before the first `FROM`.
-    pub source_date_epoch: Option<i64>,
-}
-
-/// The image at the bottom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseImage {
-    /// The image id.
-    pub id: String,
-    /// The reference in full.
-    pub reference: String,
-    /// How many layers of the result are its own.
-    pub layers: usize,
-}
-
-/// A stage of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageInfo {
-    /// The name in lower case, if it has one.
-    pub name: Option<String>,
-    /// What it is built on, expanded when the stage is needed and otherwise as written.
-    pub base: String,
-    /// What the comment above it says about it.
-    pub description: Option<String>,
-    /// Its `FROM`.
-    pub span: Span,
-    /// It is what was asked for.
-    pub is_target: bool,
-    /// The vertices of its instructions in order; empty when the target does not need it.
-    pub vertices: Vec<VertexId>,
-}
-
-/// Plans the build of a Dockerfile. `text` is what `file` was parsed from.
-pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn Images) -> Result<Plan, PlanError> {
+/// Plans the build of a Dockerfile into `graph`, which other plans may share: equal vertices become one. `text` is what
+/// `file` was parsed from. After an error the graph may hold vertices that nothing needs.
+pub fn plan(
+    graph: &mut Graph,
+    file: &Dockerfile,
+    text: &str,
+    options: &BuildOptions,
+    images: &dyn Images,
+) -> Result<Plan, PlanError> {
     let mut arguments = BuildArguments::new(options);
     syntax::check(file, &arguments)?;
     if file.stages.is_empty() {
         return Err(PlanError::new(PlanErrorKind::NoStages, None));
     }
+    let multi_platform = options.multi_platform || arguments.truth("BUILDKIT_MULTI_PLATFORM")?.unwrap_or(false);
     arguments.declare_file(file);
     let escape = file.directives.escape_char();
     let expander = Expander::new(escape);
-    let globals = arguments::globals(file, options, &arguments, expander)?;
-    let source_date_epoch = arguments::source_date_epoch(file, &arguments, &globals)?;
+    let mut globals = arguments::globals(file, options, &arguments, expander)?;
+    let epoch = Epoch { file, options, images, expander };
+    let source_date_epoch = epoch.resolve(&mut arguments, &mut globals)?;
     let names = Names::new(file);
     let target = names.target(options.target.as_deref())?;
+    names.check(file, expander)?;
 
-    let mut finder = Finder {
-        file,
-        options,
-        images,
-        names: &names,
-        globals: &globals,
-        expander,
-        resolved: std::collections::HashMap::new(),
-    };
+    let resolved = HashMap::new();
+    let mut finder = Finder { file, options, images, names: &names, globals: &globals, expander, resolved };
     let needed = finder.find(target, &mut arguments)?;
 
     let mut converter = Converter {
@@ -147,7 +95,7 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
         escape,
         single: is_single(file),
         proxies: arguments.proxies(),
-        graph: Graph::new(),
+        graph,
         contexts: Vec::new(),
         stages: file.stages.iter().map(|_| None).collect(),
     };
@@ -156,9 +104,34 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
             converter.stage(index, stage, needed)?;
         }
     }
-    let Converter { graph, contexts, mut stages, .. } = converter;
+    let Converter { contexts, mut stages, .. } = converter;
 
-    let infos = file.stages.iter().enumerate().map(|(index, stage)| StageInfo {
+    let infos = infos(file, target, &needed, &stages);
+    let history = history(target, &mut stages);
+    let Some(state) = stages[target].take() else { return Err(PlanError::new(PlanErrorKind::NoStages, None)) };
+    let mut config = state.settings.finish();
+    set_platform(&mut config, options);
+    config.config.labels.extend(options.labels.iter().cloned());
+    Ok(Plan {
+        target: state.vertex,
+        config,
+        history,
+        base: state.base,
+        stages: infos,
+        contexts,
+        warnings: warnings(&arguments, options, file),
+        source_date_epoch,
+        multi_platform,
+    })
+}
+
+fn infos(
+    file: &Dockerfile,
+    target: usize,
+    needed: &[Option<Needed<'_>>],
+    stages: &[Option<StageState>],
+) -> Vec<StageInfo> {
+    let info = |(index, stage): (usize, &Stage)| StageInfo {
         name: stage.name(),
         base: match &needed[index] {
             Some(needed) => needed.base_name.clone(),
@@ -168,8 +141,12 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
         span: stage.from.span.clone(),
         is_target: index == target,
         vertices: stages[index].as_ref().map(|state| state.vertices.clone()).unwrap_or_default(),
-    });
-    let infos: Vec<StageInfo> = infos.collect();
+    };
+    file.stages.iter().enumerate().map(info).collect()
+}
+
+/// The history of the target: of the stages that it is built on, from the bottom up, and its own.
+fn history(target: usize, stages: &mut [Option<StageState>]) -> Vec<HistoryEntry> {
     let mut line = vec![target];
     while let Some(parent) = line.last().and_then(|&stage| stages[stage].as_ref()?.parent) {
         line.push(parent);
@@ -180,26 +157,26 @@ pub fn plan(file: &Dockerfile, text: &str, options: &BuildOptions, images: &dyn 
             history.append(&mut state.history);
         }
     }
-    let Some(state) = stages[target].take() else { return Err(PlanError::new(PlanErrorKind::NoStages, None)) };
-    let base = state.base_image();
-    let vertex = state.vertex;
-    let mut config = state.settings.finish();
-    if config.os.is_empty() || config.architecture.is_empty() {
-        let Platform { os, architecture, variant } = options.platform.clone();
-        (config.os, config.architecture, config.variant) = (os, architecture, variant);
+    history
+}
+
+/// The platform of the image: the one that was asked for, whatever the base image says, or without a wish the base's.
+fn set_platform(config: &mut ImageConfig, options: &BuildOptions) {
+    let wanted = &options.platform;
+    let asked = options.explicit_platform || options.multi_platform || *wanted != options.build_platform;
+    if asked || config.os.is_empty() || config.architecture.is_empty() {
+        let same = config.os == wanted.os && config.architecture == wanted.architecture;
+        config.os.clone_from(&wanted.os);
+        config.architecture.clone_from(&wanted.architecture);
+        if !same {
+            config.os_version.clear();
+        }
+        if !same || !wanted.variant.is_empty() {
+            config.variant.clone_from(&wanted.variant);
+        }
     }
-    config.config.labels.extend(options.labels.iter().cloned());
-    Ok(Plan {
-        graph,
-        target: vertex,
-        config,
-        history,
-        base,
-        stages: infos,
-        contexts,
-        warnings: warnings(&arguments, options, file, &needed),
-        source_date_epoch,
-    })
+    let Platform { os, architecture, variant } = config.platform();
+    (config.os, config.architecture, config.variant) = (os, architecture, variant);
 }
 
 fn description(stage: &Stage) -> Option<String> {
@@ -207,21 +184,20 @@ fn description(stage: &Stage) -> Option<String> {
     stage.from.description(&name.value).map(str::to_owned)
 }
 
-/// BuildKit names no stage when there is only one, and counts an image that a `COPY --from` names as a stage.
+/// BuildKit names no stage when there is only one, and counts what a `COPY --from` or a `RUN --mount` takes files from.
 fn is_single(file: &Dockerfile) -> bool {
-    let copies = |command: &Command| matches!(command, Command::Copy(copy) if copy.from.is_some());
+    let takes = |command: &Command| match command {
+        Command::Copy(copy) => names::copy_from(copy).is_some(),
+        Command::Run(run) => !run.mounts.is_empty(),
+        _ => false,
+    };
     match &file.stages[..] {
-        [stage] => !stage.instructions.iter().any(|instruction| copies(&instruction.command)),
+        [stage] => !stage.instructions.iter().any(|instruction| takes(&instruction.command)),
         _ => false,
     }
 }
 
-fn warnings(
-    arguments: &BuildArguments,
-    options: &BuildOptions,
-    file: &Dockerfile,
-    needed: &[Option<Needed<'_>>],
-) -> Vec<String> {
+fn warnings(arguments: &BuildArguments, options: &BuildOptions, file: &Dockerfile) -> Vec<String> {
     let mut warnings = Vec::new();
     let unconsumed = arguments.unconsumed();
     if !unconsumed.is_empty() {
@@ -231,14 +207,6 @@ fn warnings(
         let mut stages = file.stages.iter().enumerate();
         if !stages.any(|(index, stage)| options::is_stage(wanted, index, stage.name().as_deref())) {
             warnings.push(format!("no stage is named `{wanted}`: nothing is built without cache for it"));
-        }
-    }
-    for stage in needed.iter().flatten() {
-        let Base::Image(image) = &stage.base else { continue };
-        let actual = image.config.platform();
-        if actual != options.platform && !actual.os.is_empty() {
-            let (reference, wanted) = (&image.reference, &options.platform);
-            warnings.push(format!("the base image {reference} is for `{actual}`, not for `{wanted}`"));
         }
     }
     warnings

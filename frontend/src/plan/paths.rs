@@ -13,6 +13,22 @@ fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// `path` without `.`, `..` and doubled slashes, absolute or not as it was; nothing is `.`.
+pub(crate) fn cleaned(path: &str) -> String {
+    if path.starts_with('/') {
+        return clean(path);
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
 /// `WORKDIR path` when the directory is `current` (empty: the root).
 pub(crate) fn working_directory(current: &str, path: &str) -> String {
     if path.starts_with('/') { clean(path) } else { clean(&format!("{current}/{path}")) }
@@ -45,6 +61,18 @@ pub(crate) fn source(path: &str, parents: bool) -> String {
     }
 }
 
+/// A path as a pattern that matches nothing else.
+pub(crate) fn literal(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +91,15 @@ mod tests {
         ];
         for (current, path, expected) in table {
             assert_eq!(working_directory(current, path), expected, "{current} {path}");
+        }
+    }
+
+    #[test]
+    fn cache_ids_are_cleaned() {
+        let table =
+            [("", "."), ("a/", "a"), ("./a//b/../c", "a/c"), ("../../a", "../../a"), ("/a/../../b/", "/b"), ("/", "/")];
+        for (path, expected) in table {
+            assert_eq!(cleaned(path), expected, "{path}");
         }
     }
 

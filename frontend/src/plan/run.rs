@@ -1,13 +1,17 @@
 //! `RUN`.
 
-use builder_solver::{Exec, NetworkMode, Op, Script, Vertex};
+use builder_solver::{Exec, NetworkMode, Op, Script, SecurityMode, Vertex};
 
 use crate::ast::{Heredoc, Run, RunCommand, RunNetwork, RunSecurity};
 use crate::expand::Variables;
 use crate::history;
 use crate::plan::convert::{Converter, Place, StageState};
 use crate::plan::error::{PlanError, PlanErrorKind};
+use crate::plan::mounts::Mounts;
 use crate::plan::stages::Step;
+
+/// The build argument that gives steps another host name.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 
 impl Converter<'_> {
     /// Adds an exec vertex.
@@ -18,50 +22,78 @@ impl Converter<'_> {
         step: &Step<'_>,
         run: &Run,
     ) -> Result<(), PlanError> {
-        self.refuse(step, run)?;
+        self.refuse(state, step, run)?;
         let (args, script) = command(state, run)?;
         if args.is_empty() {
             return Err(PlanError::new(PlanErrorKind::EmptyCommand, step.instruction.span.clone()));
         }
+        let Mounts { files, secret_env, inputs } = self.mounts(state, place, step, run)?;
         let settings = &state.settings;
         let env = settings.env();
         // What the Dockerfile or an ARG sets is part of the key and comes first.
         let proxies = self.proxies.iter().filter(|(name, _)| env.get(name).is_none());
+        let here = &self.options.build_platform;
+        let foreign = (&state.machine.os, &state.machine.architecture) != (&here.os, &here.architecture);
         let exec = Exec {
             env: env.as_slice().to_vec(),
             cwd: settings.working_directory().to_owned(),
             user: settings.config().user.clone(),
             network: match run.network.as_ref().map(|network| network.value) {
-                None | Some(RunNetwork::Default) => self.network(),
+                None | Some(RunNetwork::Default) => self.options.network,
                 Some(RunNetwork::None) => NetworkMode::None,
                 Some(RunNetwork::Host) => NetworkMode::Host,
             },
             script,
             proxy_env: proxies.cloned().collect(),
+            mounts: files,
+            secret_env,
+            security: match run.security.as_ref().map(|security| security.value) {
+                None | Some(RunSecurity::Sandbox) => SecurityMode::Sandbox,
+                Some(RunSecurity::Insecure) => SecurityMode::Insecure,
+            },
+            hosts: self.options.hosts.clone(),
+            hostname: self.arguments.get(HOSTNAME).filter(|name| !name.is_empty()).map(str::to_owned),
+            platform: foreign.then(|| state.machine.to_string()),
             args,
         };
         let history = history::run(&state.declared.seen_in(env), &exec.args);
-        let origin = self.origin(state, place, step);
-        let vertex =
-            Vertex { op: Op::Exec(exec), inputs: vec![state.vertex], origin, ignore_cache: place.ignore_cache };
+        let secrets: Vec<&str> = exec.secret_env.iter().map(|secret| secret.name.as_str()).collect();
+        let origin = self.origin(state, place, step, &secrets);
+        let inputs = [state.vertex].into_iter().chain(inputs).collect();
+        let vertex = Vertex { op: Op::Exec(exec), inputs, origin, ignore_cache: place.ignore_cache };
         self.layer(state, vertex, history);
         Ok(())
     }
 
-    /// What this version cannot do.
-    fn refuse(&self, step: &Step<'_>, run: &Run) -> Result<(), PlanError> {
-        let no = |what: &str, flag: &str, value| {
-            let kind = PlanErrorKind::NotSupported(what.to_owned());
-            Err(PlanError::new(kind, self.flag(step, flag, Some(value))))
-        };
-        if let Some(mount) = run.mounts.first() {
-            return no("RUN --mount", "--mount", &mount.raw.span);
-        }
-        if let Some(security) = run.security.as_ref().filter(|security| security.value == RunSecurity::Insecure) {
-            return no("RUN --security=insecure", "--security", &security.span);
+    /// What nobody can do here, and what the user has to allow.
+    fn refuse(&self, state: &StageState, step: &Step<'_>, run: &Run) -> Result<(), PlanError> {
+        if state.platform.os != "linux" {
+            let kind = PlanErrorKind::NotSupported(format!("RUN for `{}`", state.platform));
+            return Err(PlanError::new(kind, step.instruction.span.clone()));
         }
         if let Some(device) = run.devices.first() {
-            return no("RUN --device", "--device", &device.name.span);
+            let kind = PlanErrorKind::NotSupported("RUN --device".to_owned());
+            return Err(PlanError::new(kind, self.flag(step, "--device", Some(&device.name.span))));
+        }
+        if let Some(security) = &run.security
+            && security.value == RunSecurity::Insecure
+            && !self.options.allow_insecure
+        {
+            let kind = PlanErrorKind::NotAllowed("RUN --security=insecure");
+            let help =
+                "such a step can do to this machine whatever root can: allow it with `--allow security.insecure`";
+            let span = self.flag(step, "--security", Some(&security.span));
+            return Err(PlanError::new(kind, span).help(help.to_owned()));
+        }
+        if let Some(network) = &run.network
+            && network.value == RunNetwork::Host
+            && self.options.network == NetworkMode::None
+            && !self.options.allow_host_network
+        {
+            let kind = PlanErrorKind::NotAllowed("RUN --network=host");
+            let help = "the build was asked for `--network none`: allow it with `--allow network.host`";
+            let span = self.flag(step, "--network", Some(&network.span));
+            return Err(PlanError::new(kind, span).help(help.to_owned()));
         }
         Ok(())
     }

@@ -256,7 +256,7 @@ impl Settings {
                 ranges.push(ports::parse(&port).map_err(wrong)?);
             }
         }
-        Ok(ports::list(ranges))
+        Ok(ports::list(&ranges))
     }
 }
 

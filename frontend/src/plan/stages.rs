@@ -1,4 +1,4 @@
-//! Stages by name and number, and what the target needs.
+//! What the target needs.
 //!
 //! A stage only ever uses stages above it, so going from the target to the top once finds everything that is needed.
 //! Base images are resolved on the way, because their `ONBUILD` triggers may need more stages; those of stages that
@@ -8,76 +8,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::ast::{Command, CopySource, Dockerfile, Instruction, Span, Stage, Word};
-use crate::expand::{Expander, NoVariables};
+use crate::ast::{Command, CopySource, Dockerfile, From, Instruction, Span, Stage, Word};
+use crate::expand::Expander;
 use crate::parser;
 use crate::plan::arguments::BuildArguments;
 use crate::plan::environment::Environment;
 use crate::plan::error::{PlanError, PlanErrorKind};
-use crate::plan::{BuildOptions, Images, ResolvedImage};
+use crate::plan::named::{Content, Context};
+use crate::plan::names::{self, Names, Reference};
+use crate::plan::{BuildOptions, Images, NamedContext, ResolvedImage};
 use crate::platform::Platform;
 use crate::suggest;
 
-/// The stages of a file by name.
-pub(super) struct Names {
-    /// Names are compared without case; several stages may have the same, in order.
-    by_name: HashMap<String, Vec<usize>>,
-    /// The name of each stage, or `stage-0` and so on.
-    shown: Vec<String>,
-}
-
-impl Names {
-    pub(super) fn new(file: &Dockerfile) -> Self {
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut shown = Vec::with_capacity(file.stages.len());
-        for (index, stage) in file.stages.iter().enumerate() {
-            shown.push(stage.name().unwrap_or_else(|| format!("stage-{index}")));
-            if let Some(name) = stage.name() {
-                by_name.entry(name).or_default().push(index);
-            }
-        }
-        Self { by_name, shown }
-    }
-
-    /// The name of a stage to show.
-    pub(super) fn shown(&self, index: usize) -> &str {
-        &self.shown[index]
-    }
-
-    /// The last stage of that name above stage `index`.
-    fn before(&self, name: &str, index: usize) -> Option<usize> {
-        let stages = self.by_name.get(&name.to_lowercase())?;
-        stages[..stages.partition_point(|&stage| stage < index)].last().copied()
-    }
-
-    /// Whether any stage has that name.
-    fn contains(&self, name: &str) -> bool {
-        self.by_name.contains_key(&name.to_lowercase())
-    }
-
-    /// The stage to build.
-    pub(super) fn target(&self, target: Option<&str>) -> Result<usize, PlanError> {
-        let Some(target) = target else { return Ok(self.shown.len().saturating_sub(1)) };
-        if let Some(index) = self.before(target, usize::MAX) {
-            return Ok(index);
-        }
-        if let Some(index) = target.parse().ok().filter(|&index| index < self.shown.len()) {
-            return Ok(index);
-        }
-        let help = match self.suggestion(target) {
-            Some(near) => format!("did you mean `{near}`? The stages are: {}", self.shown.join(", ")),
-            None => format!("the stages are: {}", self.shown.join(", ")),
-        };
-        Err(PlanError::new(PlanErrorKind::UnknownTarget(target.to_owned()), None).help(help))
-    }
-
-    fn suggestion(&self, name: &str) -> Option<&str> {
-        let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
-        suggest::nearest(name, &names)
-    }
-}
-
-/// What a stage or a copy begins with.
+/// What a stage, a copy or a mount begins with.
 #[derive(Debug, Clone)]
 pub(super) enum Base {
     /// Nothing.
@@ -86,6 +29,8 @@ pub(super) enum Base {
     Stage(usize),
     /// An image.
     Image(Rc<ResolvedImage>),
+    /// What the user gave a name to.
+    Context(Rc<Context>),
 }
 
 /// An instruction to carry out: one of the stage, or a trigger of its base.
@@ -95,14 +40,23 @@ pub(super) struct Step<'a> {
     pub(super) onbuild: bool,
     /// A trigger that does not stand in this file: the `FROM` that brought it in.
     pub(super) place: Option<Span>,
-    /// Where `COPY --from` copies from.
-    pub(super) from: Option<Base>,
+    /// Where it takes files from: one for `COPY --from`, one for each mount of `RUN` (nothing for the build context).
+    pub(super) sources: Vec<Option<Base>>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    fn new(instruction: Cow<'a, Instruction>, onbuild: bool, place: Option<Span>) -> Self {
+        Self { instruction, onbuild, place, sources: Vec::new() }
+    }
+
     /// Puts an error of the instruction where the reader can see it.
     pub(super) fn blame(&self, error: PlanError) -> PlanError {
         if self.onbuild { error.in_trigger(&self.instruction.text.value, self.place.as_ref()) } else { error }
+    }
+
+    /// Where in the file the instruction stands, or came from.
+    pub(super) fn span(&self) -> &Span {
+        self.place.as_ref().unwrap_or(&self.instruction.span)
     }
 }
 
@@ -110,6 +64,10 @@ impl Step<'_> {
 pub(super) struct Needed<'a> {
     pub(super) base: Base,
     pub(super) base_name: String,
+    /// What it is for; a stage on top of another one is for what that one is for.
+    pub(super) platform: Platform,
+    /// Its base is a named context that takes the whole stage's place.
+    pub(super) replaced: bool,
     pub(super) steps: Vec<Step<'a>>,
 }
 
@@ -140,7 +98,7 @@ impl<'a> Finder<'a> {
                 continue;
             }
             let stage = self.stage(index, arguments)?;
-            for base in stage.steps.iter().filter_map(|step| step.from.as_ref()).chain([&stage.base]) {
+            for base in stage.steps.iter().flat_map(|step| step.sources.iter().flatten()).chain([&stage.base]) {
                 if let Base::Stage(other) = base {
                     is_needed[*other] = true;
                 }
@@ -152,48 +110,58 @@ impl<'a> Finder<'a> {
 
     fn stage(&mut self, index: usize, arguments: &mut BuildArguments) -> Result<Needed<'a>, PlanError> {
         let stage = &self.file.stages[index];
-        let (base, base_name) = self.base(stage, index)?;
-        let mut steps = match &base {
-            Base::Scratch => Vec::new(),
-            Base::Stage(other) => self.stage_triggers(*other),
-            Base::Image(image) => image_triggers(image, &stage.from.span, arguments)?,
+        let from = &stage.from.command;
+        let base_name = self.base_name(from)?;
+        let platform = match &from.platform {
+            Some(flag) => self.platform(flag)?,
+            None => self.options.platform.clone(),
         };
-        steps.extend(stage.instructions.iter().map(|instruction| Step {
-            instruction: Cow::Borrowed(instruction),
-            onbuild: false,
-            place: None,
-            from: None,
-        }));
-        for step in &mut steps {
-            step.from = self.copy_source(&step.instruction, index).map_err(|error| step.blame(error))?;
+        if let Some(name) = stage.name()
+            && let Some(base) = self.context(&name, &platform, &from.image.span)?
+        {
+            return Ok(Needed { base, base_name, platform, replaced: true, steps: Vec::new() });
         }
-        Ok(Needed { base, base_name, steps })
+        let base = self.base(&base_name, &platform, from, index)?;
+        let mut steps = self.triggers(&base, stage, arguments)?;
+        let own = stage.instructions.iter();
+        steps.extend(own.map(|instruction| Step::new(Cow::Borrowed(instruction), false, None)));
+        for step in &mut steps {
+            step.sources = self.sources(&step.instruction, index).map_err(|error| step.blame(error))?;
+        }
+        Ok(Needed { base, base_name, platform, replaced: false, steps })
     }
 
-    /// What `FROM` means.
-    fn base(&mut self, stage: &Stage, index: usize) -> Result<(Base, String), PlanError> {
-        let from = &stage.from.command;
+    /// The base that `FROM` names, expanded.
+    fn base_name(&self, from: &From) -> Result<String, PlanError> {
         let name = self.global(&from.image)?;
-        if name.is_empty() {
-            let names: Vec<&str> = self.globals.names().collect();
-            let unset = self.expander.word(&from.image.value, self.globals).map(|word| word.unset).unwrap_or_default();
-            let near = unset.iter().find_map(|name| suggest::nearest(name, &names));
-            let help = match near {
-                Some(near) => format!("did you mean the argument `{near}`?"),
-                None => "only an ARG before the first FROM can be used in FROM".to_owned(),
-            };
-            let kind = PlanErrorKind::BlankBase(from.image.value.clone());
-            return Err(PlanError::new(kind, from.image.span.clone()).help(help));
+        if !name.is_empty() {
+            return Ok(name);
         }
-        let platform = self.platform(from.platform.as_ref(), &from.image)?;
-        if let Some(other) = self.names.before(&name, index) {
-            return Ok((Base::Stage(other), name));
+        let help = self.near_argument(&from.image);
+        let kind = PlanErrorKind::BlankBase(from.image.value.clone());
+        Err(PlanError::new(kind, from.image.span.clone()).help(help))
+    }
+
+    /// What to do about a word of `FROM` that came to nothing.
+    fn near_argument(&self, word: &Word) -> String {
+        let names: Vec<&str> = self.globals.names().collect();
+        let unset = self.expander.word(&word.value, self.globals).map(|word| word.unset).unwrap_or_default();
+        match unset.iter().find_map(|name| suggest::nearest(name, &names)) {
+            Some(near) => format!("did you mean the argument `{near}`?"),
+            None => "only an ARG before the first FROM can be used in FROM".to_owned(),
         }
-        if name == "scratch" {
-            return Ok((Base::Scratch, name));
+    }
+
+    fn platform(&self, flag: &Word) -> Result<Platform, PlanError> {
+        let text = self.global(flag)?;
+        if text.is_empty() {
+            let kind = PlanErrorKind::BlankPlatform(flag.value.clone());
+            return Err(PlanError::new(kind, flag.span.clone()).help(self.near_argument(flag)));
         }
-        let image = self.resolve(&name, &platform, &from.image.span)?;
-        Ok((Base::Image(image), name))
+        text.parse().map_err(|error: crate::platform::ParsePlatformError| {
+            let error = PlanError::new(error.into(), flag.span.clone());
+            if flag.value.contains('$') { error.help(self.near_argument(flag)) } else { error }
+        })
     }
 
     fn global(&self, word: &Word) -> Result<String, PlanError> {
@@ -201,20 +169,35 @@ impl<'a> Finder<'a> {
         expanded.map(|word| word.text.into_owned()).map_err(|error| PlanError::expand(error, word))
     }
 
-    /// The platform of a stage: this machine's, for now.
-    fn platform(&self, flag: Option<&Word>, image: &Word) -> Result<Platform, PlanError> {
-        let (platform, span) = match flag {
-            Some(flag) => {
-                let platform = self.global(flag)?.parse::<Platform>();
-                (platform.map_err(|error| PlanError::new(error.into(), flag.span.clone()))?, &flag.span)
-            }
-            None => (self.options.platform.clone(), &image.span),
-        };
-        if platform == self.options.build_platform {
-            return Ok(platform);
+    /// What `FROM` means: a stage further up, nothing, a named context, an image.
+    fn base(&mut self, name: &str, platform: &Platform, from: &From, index: usize) -> Result<Base, PlanError> {
+        if let Some(other) = self.names.before(name, index) {
+            return Ok(Base::Stage(other));
         }
-        let what = format!("building for `{platform}` on a machine of `{}`", self.options.build_platform);
-        Err(PlanError::new(PlanErrorKind::NotSupported(what), span.clone()))
+        self.outside(name, platform, &from.image.span)
+    }
+
+    /// What a name means that is no stage.
+    fn outside(&mut self, name: &str, platform: &Platform, span: &Span) -> Result<Base, PlanError> {
+        if name == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        if let Some(context) = self.context(name, platform, span)? {
+            return Ok(context);
+        }
+        self.resolve(name, platform, span).map(Base::Image)
+    }
+
+    /// What the user gave a name to.
+    fn context(&mut self, name: &str, platform: &Platform, span: &Span) -> Result<Option<Base>, PlanError> {
+        let Some((name, context)) = self.options.named_context(name, platform) else { return Ok(None) };
+        let content = match context {
+            NamedContext::Image(reference) if reference == "scratch" => return Ok(Some(Base::Scratch)),
+            NamedContext::Image(reference) => Content::Image(self.resolve(reference, platform, span)?),
+            NamedContext::Files(source) => Content::Files(source.clone()),
+            NamedContext::Target(target) => Content::Target(target.clone()),
+        };
+        Ok(Some(Base::Context(Rc::new(Context { name, content }))))
     }
 
     fn resolve(&mut self, name: &str, platform: &Platform, span: &Span) -> Result<Rc<ResolvedImage>, PlanError> {
@@ -242,6 +225,21 @@ impl<'a> Finder<'a> {
         Ok(image)
     }
 
+    /// The instructions that a base leaves for what is built on top of it.
+    fn triggers(&self, base: &Base, stage: &Stage, arguments: &mut BuildArguments) -> Result<Vec<Step<'a>>, PlanError> {
+        let triggers = match base {
+            Base::Scratch => return Ok(Vec::new()),
+            Base::Stage(other) => return Ok(self.stage_triggers(*other)),
+            Base::Image(image) => &image.config.config.on_build,
+            Base::Context(context) => match &context.content {
+                Content::Files(_) => return Ok(Vec::new()),
+                Content::Image(image) => &image.config.config.on_build,
+                Content::Target(target) => &target.config.config.on_build,
+            },
+        };
+        image_triggers(triggers, &stage.from.span, arguments)
+    }
+
     /// The triggers that a stage's own `ONBUILD`s leave for the stages on top of it.
     fn stage_triggers(&self, base: usize) -> Vec<Step<'a>> {
         let commands = self.file.stages[base].instructions.iter().map(|instruction| &instruction.command);
@@ -250,63 +248,62 @@ impl<'a> Finder<'a> {
                 Command::Onbuild(onbuild) => Some(&*onbuild.instruction),
                 _ => None,
             })
-            .map(|instruction| Step { instruction: Cow::Borrowed(instruction), onbuild: true, place: None, from: None })
+            .map(|instruction| Step::new(Cow::Borrowed(instruction), true, None))
             .collect()
     }
 
-    /// What `COPY --from` of stage `index` means.
-    fn copy_source(&mut self, instruction: &Instruction, index: usize) -> Result<Option<Base>, PlanError> {
-        let Command::Copy(copy) = &instruction.command else { return Ok(None) };
-        let Some(from) = &copy.from else { return Ok(None) };
-        let has_paths = copy.sources.iter().any(|source| matches!(source, CopySource::Path(_)));
-        self.reference(from, index).map(|base| has_paths.then_some(base))
+    /// Where an instruction of stage `index` takes files from.
+    fn sources(&mut self, instruction: &Instruction, index: usize) -> Result<Vec<Option<Base>>, PlanError> {
+        match &instruction.command {
+            Command::Copy(copy) => {
+                let Some(from) = names::copy_from(copy) else { return Ok(Vec::new()) };
+                let has_paths = copy.sources.iter().any(|source| matches!(source, CopySource::Path(_)));
+                let base = self.reference(from, index, None)?;
+                Ok(vec![has_paths.then_some(base)])
+            }
+            Command::Run(run) => {
+                let mounts = run.mounts.iter().map(|mount| {
+                    let from = names::mount_from(mount);
+                    from.map(|from| self.reference(from, index, Some(mount.target()))).transpose()
+                });
+                mounts.collect()
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
-    /// A stage or image that an instruction of stage `index` refers to: `--from`.
-    fn reference(&mut self, from: &Word, index: usize) -> Result<Base, PlanError> {
-        let fail = |kind: PlanErrorKind| PlanError::new(kind, from.span.clone());
-        let literal = self.expander.word(&from.value, &NoVariables).is_ok_and(|word| word.text == from.value);
-        if !literal {
-            let help = "name it with `FROM $… AS name` and copy from that stage".to_owned();
-            return Err(fail(PlanErrorKind::VariableInFrom).help(help));
+    /// What the `from` of a copy, or of a mount at `mounted`, means in stage `index`.
+    fn reference(&mut self, from: &Word, index: usize, mounted: Option<&str>) -> Result<Base, PlanError> {
+        match self.names.reference(from, index, self.expander)? {
+            Reference::Stage(other) if other < index => Ok(Base::Stage(other)),
+            Reference::Stage(other) => {
+                let stage = self.names.shown(index).to_owned();
+                let kind = match mounted {
+                    _ if other == index => PlanErrorKind::Circular(stage),
+                    None => PlanErrorKind::CopyFromLater { from: from.value.clone(), stage },
+                    Some(target) => {
+                        PlanErrorKind::MountFromLater { from: from.value.clone(), target: target.to_owned() }
+                    }
+                };
+                let help = "a stage can use files of the stages above it only: move the other one up".to_owned();
+                Err(PlanError::new(kind, from.span.clone()).help(help))
+            }
+            Reference::Other => {
+                let platform = self.options.platform.clone();
+                self.outside(&from.value, &platform, &from.span)
+            }
         }
-        let stage = || self.names.shown(index).to_owned();
-        if from.value.bytes().all(|b| b.is_ascii_digit()) && !from.value.is_empty() {
-            let stages = self.file.stages.len();
-            return match from.value.parse::<usize>() {
-                Ok(other) if other < index => Ok(Base::Stage(other)),
-                Ok(other) if other == index => Err(fail(PlanErrorKind::CopyFromItself(stage()))),
-                Ok(other) if other < stages => {
-                    Err(fail(PlanErrorKind::CopyFromLater { from: from.value.clone(), stage: stage() }))
-                }
-                _ => Err(fail(PlanErrorKind::StageIndex { index: from.value.clone(), stages })),
-            };
-        }
-        if let Some(other) = self.names.before(&from.value, index) {
-            return Ok(Base::Stage(other));
-        }
-        if self.names.before(&from.value, index + 1).is_some() {
-            return Err(fail(PlanErrorKind::CopyFromItself(stage())));
-        }
-        if self.names.contains(&from.value) {
-            return Err(fail(PlanErrorKind::CopyFromLater { from: from.value.clone(), stage: stage() }));
-        }
-        if from.value == "scratch" {
-            return Ok(Base::Scratch);
-        }
-        let platform = self.options.platform.clone();
-        self.resolve(&from.value, &platform, &from.span).map(Base::Image)
     }
 }
 
 /// The triggers of a base image, which are text.
 fn image_triggers<'a>(
-    image: &ResolvedImage,
+    triggers: &[String],
     from: &Span,
     arguments: &mut BuildArguments,
 ) -> Result<Vec<Step<'a>>, PlanError> {
     let mut steps = Vec::new();
-    for trigger in &image.config.config.on_build {
+    for trigger in triggers {
         let blame = |kind: PlanErrorKind| PlanError::new(kind, from.clone()).in_trigger(trigger, Some(from));
         let instruction = parser::parse_instruction(trigger)
             .map_err(|error| blame(PlanErrorKind::Trigger(error.error.to_string())))?;
@@ -314,7 +311,7 @@ fn image_triggers<'a>(
             return Err(blame(PlanErrorKind::TriggerKeyword(instruction.command.keyword())));
         }
         arguments.declare(&instruction.command);
-        steps.push(Step { instruction: Cow::Owned(instruction), onbuild: true, place: Some(from.clone()), from: None });
+        steps.push(Step::new(Cow::Owned(instruction), true, Some(from.clone())));
     }
     Ok(steps)
 }

@@ -21,13 +21,15 @@ pub(super) fn check(file: &Dockerfile, arguments: &BuildArguments) -> Result<(),
     }
 }
 
-/// `docker/dockerfile` and `docker/dockerfile-upstream` with any tag or digest, from Docker Hub or a mirror of it.
+/// `docker/dockerfile`, `docker/dockerfile-upstream` and other builds of it (`docker/dockerfile-…`) with any tag or digest,
+/// from Docker Hub or a mirror of it.
 fn is_standard(image: &str) -> bool {
     let name = image.split('@').next().unwrap_or_default();
     let (path, last) = name.rsplit_once('/').unwrap_or(("", name));
     let last = last.split(':').next().unwrap_or_default();
     let owner = path.rsplit('/').next().unwrap_or_default();
-    name == "dockerfile.v0" || (owner == "docker" && (last == "dockerfile" || last == "dockerfile-upstream"))
+    let standard = last.strip_prefix("dockerfile").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    name == "dockerfile.v0" || (owner == "docker" && standard)
 }
 
 #[cfg(test)]
@@ -42,15 +44,22 @@ mod tests {
             "docker/dockerfile:1.7-labs",
             "docker.io/docker/dockerfile:1@sha256:abc",
             "docker/dockerfile-upstream:master",
+            "docker/dockerfile-copy",
             "mirror.example:5000/docker/dockerfile:1",
             "dockerfile.v0",
         ];
         for image in standard {
             assert!(is_standard(image), "{image}");
         }
-        for image in
-            ["", "dockerfile", "me/dockerfile", "docker/other:1", "docker/dockerfile-x", "r.example/buildpacks"]
-        {
+        for image in [
+            "",
+            "dockerfile",
+            "me/dockerfile",
+            "docker/other:1",
+            "docker/dockerfilex",
+            "docker/dockerfile/x",
+            "r.example/buildpacks",
+        ] {
             assert!(!is_standard(image), "{image}");
         }
     }

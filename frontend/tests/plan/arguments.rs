@@ -49,7 +49,7 @@ fn scopes() {
 #[test]
 fn arguments_choose_the_base() {
     let text = "ARG TAG=12\nARG NAME=debian\nFROM ${NAME}:${TAG}\n";
-    assert_eq!(plan(text).base.unwrap().reference, "docker.io/library/debian:12");
+    assert_eq!(plan(text).base.clone().unwrap().reference, "docker.io/library/debian:12");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn unknown_arguments_are_told() {
         "SOURCE_DATE_EPOCH=1",
     ];
     assert!(plan_with(text, &with_args(&known)).warnings.is_empty());
-    let warnings = plan_with(text, &with_args(&["Z=1", "B=2", "A=3"])).warnings;
+    let warnings = plan_with(text, &with_args(&["Z=1", "B=2", "A=3"])).warnings.clone();
     assert_eq!(warnings, ["One or more build-args [B Z] were not consumed"]);
 }
 

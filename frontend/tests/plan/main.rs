@@ -4,8 +4,14 @@
 
 mod arguments;
 mod copies;
+mod epoch;
 mod errors;
+mod instructions;
+mod mounts;
+mod named;
+mod platforms;
 mod random;
+mod remote;
 mod scale;
 mod stages;
 mod steps;

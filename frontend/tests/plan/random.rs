@@ -1,6 +1,7 @@
 //! What holds for every plan.
 
-use builder_solver::{Graph, Op, Source, VertexId};
+use builder_frontend::plan::NamedContext;
+use builder_solver::{CacheMount, Exec, Graph, MountKind, Op, Source, Vertex, VertexId};
 use proptest::prelude::*;
 
 use crate::support::{Store, dump, options, try_plan};
@@ -25,6 +26,9 @@ fn line() -> impl Strategy<Value = String> {
         Just("a"),
         Just("b"),
         Just("nolayers"),
+        Just("rootfs"),
+        Just("--platform=$BUILDPLATFORM busybox"),
+        Just("--platform=linux/$X app"),
         Just("$X")
     ];
     let name = prop_oneof![Just(""), Just(" AS a"), Just(" AS b"), Just(" AS app")];
@@ -49,6 +53,16 @@ fn line() -> impl Strategy<Value = String> {
         Just("ONBUILD COPY --from=0 / /"),
         Just("VOLUME /$X"),
         Just("EXPOSE ${X#b}"),
+        Just("RUN --mount=target=/x x"),
+        Just("RUN --mount=target=$X,source=$X,from=a,rw x"),
+        Just("RUN --mount=type=cache,target=c$X,from=0 --mount=type=secret,id=s,env=X $X"),
+        Just("RUN --mount=type=ssh --mount=type=tmpfs,target=/t,size=${X#b}k x"),
+        Just("RUN --mount=from=lib,target=/l --security=insecure x"),
+        Just("ONBUILD RUN --mount=from=a,target=/x x"),
+        Just("COPY --from=lib f /"),
+        Just("ADD https://e.example/$X f /d/"),
+        Just("ADD --link --keep-git-dir https://e.example/r.git?ref=$X#$X ."),
+        Just("ARG TARGETARCH"),
     ];
     prop_oneof![
         2 => (base, name).prop_map(|(base, name)| format!("FROM {base}{name}")),
@@ -57,6 +71,29 @@ fn line() -> impl Strategy<Value = String> {
             format!("COPY {}--from={from} / /", if link { "--link " } else { "" })
         }),
     ]
+}
+
+/// Mounts are below the root, take files of inputs that are there, and never the client's own directories.
+fn check_mounts(graph: &Graph, vertex: &Vertex, exec: &Exec) -> Result<(), TestCaseError> {
+    for mount in &exec.mounts {
+        prop_assert!(mount.target.starts_with('/') && mount.target != "/", "{mount:?}");
+        let taken = match &mount.kind {
+            MountKind::Bind { input, source } => Some((*input, source)),
+            MountKind::Cache(CacheMount { seed, .. }) => seed.as_ref().map(|(input, source)| (*input, source)),
+            _ => None,
+        };
+        if let Some((input, source)) = taken {
+            prop_assert!(input > 0 && input < vertex.inputs.len() && source.starts_with('/'), "{mount:?}");
+        }
+    }
+    for input in &vertex.inputs {
+        let remote_or_local = match &graph.vertex(*input).op {
+            Op::Source(source) => !matches!(source, Source::Scratch | Source::Image { .. }),
+            _ => false,
+        };
+        prop_assert!(!remote_or_local);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -68,6 +105,12 @@ proptest! {
         let images = Store::with_triggers(&["RUN trigger"]);
         let mut options = options();
         options.target = (target < 3).then(|| target.to_string());
+        options.contexts = ["lib", "rootfs"].map(|name| (name.to_owned(), NamedContext::Files(name.to_owned()))).into();
+        options.allow_insecure = target == 1;
+        options.multi_platform = target == 2;
+        if target == 3 {
+            options.platform = "linux/arm64".parse().unwrap();
+        }
         match try_plan(&text, &options, &images) {
             Err(error) => {
                 if let Some(span) = &error.span {
@@ -84,6 +127,7 @@ proptest! {
                     prop_assert!(!vertex.origin.name.contains('\n'));
                     if let Op::Exec(exec) = &vertex.op {
                         prop_assert!(!exec.args.is_empty() && exec.cwd.starts_with('/'));
+                        check_mounts(&plan.graph, vertex, exec)?;
                     }
                 }
             }

@@ -96,6 +96,8 @@ fn histories() {
         ("USER $X", "USER x"),
         ("USER ${NO:-me}:us", "USER me:us"),
         ("STOPSIGNAL 9", "STOPSIGNAL 9"),
+        ("EXPOSE 90 80/udp 90", "EXPOSE [80/udp 90/tcp]"),
+        ("STOPSIGNAL ${NO:-SIGRTMIN+3}", "STOPSIGNAL SIGRTMIN+3"),
         ("EXPOSE $PORTS 80-81", "EXPOSE [1/tcp 2/udp 80/tcp 81/tcp]"),
         ("VOLUME /a /$X", "VOLUME [/a /x]"),
         ("LABEL a.$X='$X' \"b c\"=\"$X\"", "LABEL a.x=$X b c=x"),
@@ -152,7 +154,7 @@ fn names_show_values() {
 
 #[test]
 fn the_network_of_the_build_is_the_default() {
-    let options = BuildOptions { network: NetworkMode::None, ..options() };
+    let options = BuildOptions { network: NetworkMode::None, allow_host_network: true, ..options() };
     let plan = plan_with("FROM busybox\nRUN true\nRUN --network=host true\nRUN --network=default x\n", &options);
     let modes = plan.graph.vertices().filter_map(|(_, vertex)| match &vertex.op {
         Op::Exec(exec) => Some(exec.network),

@@ -2,18 +2,24 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::ops::Deref;
 
 use builder_frontend::config::{History, ImageConfig};
 use builder_frontend::parser;
 use builder_frontend::plan::{self, BuildOptions, Images, Plan, PlanError, ResolveError, ResolvedImage};
 use builder_frontend::platform::Platform;
-use builder_solver::{FileAction, FileMode, NetworkMode, Op, Owner, Source};
+use builder_solver::{
+    CacheMount, Exec, FileAction, FileMode, Graph, Mount, MountKind, NetworkMode, Op, Owner, SecretFile, SecurityMode,
+    Source,
+};
 
 /// A few images that every test knows; remembers what it was asked for.
 #[derive(Default)]
 pub(crate) struct Store {
     pub(crate) asked: RefCell<Vec<String>>,
-    triggers: Vec<String>,
+    pub(crate) triggers: Vec<String>,
+    /// When sources were made, by the beginning of their names or addresses.
+    pub(crate) times: Vec<(&'static str, i64)>,
 }
 
 impl Store {
@@ -25,9 +31,11 @@ impl Store {
 
 impl Images for Store {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
-        self.asked.borrow_mut().push(reference.to_owned());
-        assert_eq!(platform, Some("linux/amd64"));
-        let mut config = ImageConfig { architecture: "amd64".into(), os: "linux".into(), ..ImageConfig::default() };
+        let platform = platform.expect("a platform");
+        let asked = if platform == "linux/amd64" { String::new() } else { format!(" for {platform}") };
+        self.asked.borrow_mut().push(format!("{reference}{asked}"));
+        let Platform { os, architecture, variant } = platform.parse().unwrap();
+        let mut config = ImageConfig { architecture, os, variant, ..ImageConfig::default() };
         config.rootfs.diff_ids = vec!["sha256:base".into()];
         config.history = vec![History {
             created_by: "ADD rootfs /".into(),
@@ -63,10 +71,21 @@ impl Images for Store {
         }
         let tag = if reference.contains(':') { "" } else { ":latest" };
         Ok(ResolvedImage {
-            id: format!("sha256:id-of-{reference}"),
+            id: format!("sha256:id-of-{reference}{}", asked.replace([' ', '/'], "-")),
             reference: format!("docker.io/library/{reference}{tag}"),
             config,
         })
+    }
+
+    fn source_time(&self, source: &Source) -> Result<Option<i64>, ResolveError> {
+        let name = match source {
+            Source::Local { name } => name.clone(),
+            Source::Http(http) => http.url.clone(),
+            Source::Git(git) => format!("{} {}", git.remote, git.reference.as_deref().unwrap_or_default()),
+            other => format!("{other:?}"),
+        };
+        self.asked.borrow_mut().push(format!("the time of {name}"));
+        Ok(self.times.iter().find(|(known, _)| name.starts_with(known)).map(|(_, time)| *time))
     }
 }
 
@@ -90,16 +109,33 @@ pub(crate) fn with_args(args: &[&str]) -> BuildOptions {
     BuildOptions { build_args: args.iter().map(split).collect(), ..options() }
 }
 
-pub(crate) fn try_plan(text: &str, options: &BuildOptions, images: &Store) -> Result<Plan, PlanError> {
-    let file = parser::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
-    plan::plan(&file, text, options, images)
+/// A plan in a graph of its own.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
 }
 
-pub(crate) fn plan_with(text: &str, options: &BuildOptions) -> Plan {
+impl Deref for Planned {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+pub(crate) fn try_plan(text: &str, options: &BuildOptions, images: &Store) -> Result<Planned, PlanError> {
+    let file = parser::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+    let mut graph = Graph::new();
+    let plan = plan::plan(&mut graph, &file, text, options, images)?;
+    Ok(Planned { graph, plan })
+}
+
+pub(crate) fn plan_with(text: &str, options: &BuildOptions) -> Planned {
     try_plan(text, options, &Store::default()).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }
 
-pub(crate) fn plan(text: &str) -> Plan {
+pub(crate) fn plan(text: &str) -> Planned {
     plan_with(text, &options())
 }
 
@@ -110,24 +146,29 @@ pub(crate) fn history(plan: &Plan) -> Vec<String> {
 }
 
 /// The names of the vertices.
-pub(crate) fn names(plan: &Plan) -> Vec<String> {
+pub(crate) fn names(plan: &Planned) -> Vec<String> {
     plan.graph.vertices().map(|(_, vertex)| vertex.origin.name.clone()).collect()
 }
 
-/// The environment of the only `RUN`, without `PATH`.
-pub(crate) fn env(plan: &Plan) -> String {
+/// The only `RUN`.
+pub(crate) fn run(plan: &Planned) -> &Exec {
     let mut runs = plan.graph.vertices().filter_map(|(_, vertex)| match &vertex.op {
         Op::Exec(exec) => Some(exec),
         _ => None,
     });
     let exec = runs.next().expect("a RUN");
     assert!(runs.next().is_none(), "one RUN");
-    let env = exec.env.iter().filter(|(name, _)| name != "PATH");
+    exec
+}
+
+/// The environment of the only `RUN`, without `PATH`.
+pub(crate) fn env(plan: &Planned) -> String {
+    let env = run(plan).env.iter().filter(|(name, _)| name != "PATH");
     env.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// A plan as text.
-pub(crate) fn dump(plan: &Plan) -> String {
+pub(crate) fn dump(plan: &Planned) -> String {
     let mut out = String::new();
     for (id, vertex) in plan.graph.vertices() {
         let inputs: Vec<String> = vertex.inputs.iter().map(|input| input.index().to_string()).collect();
@@ -173,6 +214,8 @@ fn op(out: &mut String, op: &Op) {
         Op::Source(Source::Scratch) | Op::Merge => {}
         Op::Source(Source::Image { id, .. }) => drop(writeln!(out, "     image {id}")),
         Op::Source(Source::Local { name }) => drop(writeln!(out, "     local {name}")),
+        Op::Source(Source::Http(http)) => drop(writeln!(out, "     {http:?}")),
+        Op::Source(Source::Git(git)) => drop(writeln!(out, "     {git:?}")),
         Op::Exec(exec) => {
             let _ = writeln!(out, "     exec {:?}", exec.args);
             let env: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -184,10 +227,25 @@ fn op(out: &mut String, op: &Op) {
             if !exec.proxy_env.is_empty() {
                 let _ = write!(out, " proxies {:?}", exec.proxy_env);
             }
+            if exec.security == SecurityMode::Insecure {
+                out.push_str(" insecure");
+            }
+            if let Some(platform) = &exec.platform {
+                let _ = write!(out, " platform {platform}");
+            }
+            if let Some(hostname) = &exec.hostname {
+                let _ = write!(out, " hostname {hostname}");
+            }
+            if !exec.hosts.is_empty() {
+                let _ = write!(out, " hosts {:?}", exec.hosts);
+            }
             if let Some(script) = &exec.script {
                 let _ = write!(out, " script {} {:?}", script.name, String::from_utf8_lossy(&script.data));
             }
             out.push('\n');
+            for line in mounts(exec) {
+                let _ = writeln!(out, "     {line}");
+            }
         }
         Op::File(file) => {
             for action in &file.actions {
@@ -219,6 +277,34 @@ fn op(out: &mut String, op: &Op) {
             }
         }
     }
+}
+
+/// The mounts of a `RUN`, one a line.
+pub(crate) fn mounts(exec: &Exec) -> Vec<String> {
+    let secret = |secret: &SecretFile| {
+        let required = if secret.required { " required" } else { "" };
+        format!("{} {:o} {}:{}{required}", secret.id, secret.mode, secret.uid, secret.gid)
+    };
+    let mount = |mount: &Mount| {
+        let what = match &mount.kind {
+            MountKind::Bind { input, source } => format!("bind {source} of input {input}"),
+            MountKind::Cache(cache) => {
+                let CacheMount { id, sharing, seed, mode, uid, gid } = cache;
+                let seed = seed.as_ref().map(|(input, source)| format!(" from {source} of input {input}"));
+                format!("cache {id} {sharing:?} {mode:o} {uid}:{gid}{}", seed.unwrap_or_default())
+            }
+            MountKind::Tmpfs { size } => {
+                format!("tmpfs{}", size.map(|size| format!(" of {size}")).unwrap_or_default())
+            }
+            MountKind::Secret(file) => format!("secret {}", secret(file)),
+            MountKind::Ssh(file) => format!("ssh {}", secret(file)),
+        };
+        format!("{what} at {}{}", mount.target, if mount.read_only { " ro" } else { "" })
+    };
+    let variables = exec.secret_env.iter().map(|secret| {
+        format!("secret {} as {}{}", secret.id, secret.name, if secret.required { " required" } else { "" })
+    });
+    exec.mounts.iter().map(mount).chain(variables).collect()
 }
 
 fn owned(owner: &Owner) -> String {

@@ -61,6 +61,9 @@ table! { env:
     "ENV \"a=b" => r#"! unexpected end of statement while looking for matching double-quote @"\"a=b""#;
     "ENV --x a=b" => r#"! unknown flag: --x @"--x""#;
     "ENV -- --x=b" => r#"env --x="b""#;
+    "ENV a=b\u{a0}c=\"d\u{a0}e\"" => "env a=\"b\" c=\"\\\"d\\u{a0}e\\\"\"";
+    "ENV a b\u{a0}c" => "env legacy a=\"b\\u{a0}c\"";
+    "ENV a=b\u{3000}\"c" => r#"! unexpected end of statement while looking for matching double-quote @"\"c""#;
 }
 
 table! { label:
@@ -104,6 +107,7 @@ table! { copy:
     "COPY --link --parents --exclude=*.o --exclude=\"a b\" a b" => r#"copy link parents exclude=["*.o", "a b"] "a" -> "b""#;
     "COPY --link=false --parents=TRUE a b" => r#"copy parents "a" -> "b""#;
     "COPY --from=a\\ b --chown='x'\"y\"z a b" => r#"copy from="a b" chown="xyz" "a" -> "b""#;
+    "COPY --from= a b" => r#"copy "a" -> "b""#;
     "COPY --link=maybe a b" => r#"! expecting boolean value for flag --link, not: maybe @"maybe""#;
     "COPY --link= a b" => r#"! missing a value on flag: --link @"--link=""#;
     "COPY --form=x a b" => r#"! unknown flag: --form @"--form" ~--from"#;

@@ -7,7 +7,7 @@ use builder_cache::{BlobDigest, BlobInfo, LayerId, Store};
 
 use super::error::Error;
 use crate::block::{BlockSink, Stopped, StreamError, WriteSink, stream};
-use crate::layer::{LayerTar, write_stored};
+use crate::layer::{LayerTar, WriteOptions, write_stored};
 
 /// Where a blob's bytes are.
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub(super) enum Content {
     Bytes(Vec<u8>),
     /// In the store.
     Stored,
-    /// Nowhere yet: it is the tar of a layer, whose digest is known.
-    Layer(LayerId, LayerTar),
+    /// Nowhere yet: it is a tar of a layer, whose digest is known.
+    Layer(LayerId, WriteOptions, LayerTar),
 }
 
 /// Blobs by digest: each is written once, in an order that never varies.
@@ -35,7 +35,7 @@ pub(super) fn write(store: &Store, digest: &BlobDigest, content: &Content, out: 
     match content {
         Content::Bytes(bytes) => out.write_all(bytes).map_err(Error::Write),
         Content::Stored => write_stored_blob(store, digest, &mut WriteSink(out)),
-        Content::Layer(layer, tar) => write_stored(store, layer, tar, out).map_err(Error::from),
+        Content::Layer(layer, options, tar) => write_stored(store, layer, options, tar, out).map_err(Error::from),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Media types, descriptors and manifests of what we write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use builder_cache::{BlobDigest, BlobInfo};
 use oci_spec::image::{
-    Arch, Descriptor, DescriptorBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder, Sha256Digest,
+    Arch, Descriptor, DescriptorBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder,
+    Sha256Digest,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -40,6 +41,13 @@ impl MediaTypes {
         }
     }
 
+    pub(super) fn index(self) -> MediaType {
+        match self {
+            Self::Oci => MediaType::ImageIndex,
+            Self::Docker => MediaType::Other(DOCKER_LIST.to_owned()),
+        }
+    }
+
     pub(super) fn config(self) -> MediaType {
         match self {
             Self::Oci => MediaType::ImageConfig,
@@ -68,39 +76,67 @@ pub(super) fn descriptor(media_type: MediaType, blob: &BlobInfo) -> Result<Descr
     Ok(Descriptor::new(media_type, blob.size, digest))
 }
 
-/// The same with where it runs and what it is called.
-pub(super) fn with_names(
+/// The same with where it runs, if it does, and with annotations.
+pub(super) fn annotated(
     bare: &Descriptor,
-    platform: &Platform,
-    annotations: HashMap<String, String>,
+    platform: Option<&Platform>,
+    annotations: &Annotations,
 ) -> Result<Descriptor, Error> {
-    let mut place = PlatformBuilder::default()
-        .os(Os::from(platform.os.as_str()))
-        .architecture(Arch::from(platform.architecture.as_str()));
-    if let Some(variant) = &platform.variant {
-        place = place.variant(variant.clone());
-    }
     let mut builder = DescriptorBuilder::default()
         .media_type(bare.media_type().clone())
         .digest(bare.digest().clone())
-        .size(bare.size())
-        .platform(place.build().map_err(unexpected)?);
+        .size(bare.size());
+    if let Some(platform) = platform {
+        let mut place = PlatformBuilder::default()
+            .os(Os::from(platform.os.as_str()))
+            .architecture(Arch::from(platform.architecture.as_str()));
+        if let Some(variant) = &platform.variant {
+            place = place.variant(variant.clone());
+        }
+        builder = builder.platform(place.build().map_err(unexpected)?);
+    }
     if !annotations.is_empty() {
-        builder = builder.annotations(annotations);
+        builder = builder.annotations(map(annotations));
     }
     builder.build().map_err(unexpected)
 }
 
+/// Annotations by their keys.
+pub type Annotations = BTreeMap<String, String>;
+
+fn map(annotations: &Annotations) -> HashMap<String, String> {
+    annotations.clone().into_iter().collect()
+}
+
 /// The bytes of a manifest.
-pub(super) fn manifest(types: MediaTypes, config: Descriptor, layers: Vec<Descriptor>) -> Result<Vec<u8>, Error> {
-    let manifest = ImageManifestBuilder::default()
+pub(super) fn manifest(
+    types: MediaTypes,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    annotations: &Annotations,
+) -> Result<Vec<u8>, Error> {
+    let mut manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(types.manifest())
         .config(config)
-        .layers(layers)
-        .build()
-        .map_err(unexpected)?;
-    json("manifest", &manifest)
+        .layers(layers);
+    if !annotations.is_empty() {
+        manifest = manifest.annotations(map(annotations));
+    }
+    json("manifest", &manifest.build().map_err(unexpected)?)
+}
+
+/// The bytes of an index.
+pub(super) fn index(
+    media_type: MediaType,
+    manifests: Vec<Descriptor>,
+    annotations: &Annotations,
+) -> Result<Vec<u8>, Error> {
+    let mut index = ImageIndexBuilder::default().schema_version(2_u32).media_type(media_type).manifests(manifests);
+    if !annotations.is_empty() {
+        index = index.annotations(map(annotations));
+    }
+    json("index", &index.build().map_err(unexpected)?)
 }
 
 /// JSON whose bytes do not depend on the order of a hash map.

@@ -1,20 +1,23 @@
 //! `index.json`, `oci-layout` and `manifest.json` of what we write.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use builder_cache::BlobDigest;
-use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType};
+use oci_spec::image::{Descriptor, MediaType};
 use serde::{Deserialize, Serialize};
 
-use super::descriptor::{json, with_names};
+use super::descriptor::{Annotations, annotated, index as any_index, json};
 use super::error::Error;
-use super::plan::ImagePlan;
+use super::plan::{ImagePlan, ManifestPlan};
+use crate::platform::Platform;
 use crate::reference::Reference;
 
 /// The full name, as containerd and Docker read it.
 pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// The name within the layout: a tag by the specification; a whole name to Podman and skopeo.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// When the image was made.
+pub(super) const CREATED: &str = "org.opencontainers.image.created";
 
 /// `oci-layout`.
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -38,8 +41,13 @@ pub(super) fn descriptors(images: &[Named<'_>]) -> Result<Vec<Descriptor>, Error
     }
     let mut descriptors = Vec::new();
     for (image, names) in images {
+        let describe = |more: &[(&str, &str)]| {
+            let mut annotations = image.root_annotations.clone();
+            annotations.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            annotated(&image.root, image.root_platform.as_ref(), &annotations)
+        };
         if names.is_empty() {
-            descriptors.push(with_names(&image.manifest, &image.platform, HashMap::new())?);
+            descriptors.push(describe(&[])?);
         }
         for name in *names {
             let full = name.to_string();
@@ -47,8 +55,7 @@ pub(super) fn descriptors(images: &[Named<'_>]) -> Result<Vec<Descriptor>, Error
                 Some(tag) if !ambiguous.contains(tag) => tag.to_string(),
                 _ => full.clone(),
             };
-            let annotations = [(IMAGE_NAME.to_owned(), full), (REF_NAME.to_owned(), within)];
-            descriptors.push(with_names(&image.manifest, &image.platform, annotations.into())?);
+            descriptors.push(describe(&[(IMAGE_NAME, &full), (REF_NAME, &within)])?);
         }
     }
     Ok(descriptors)
@@ -56,13 +63,7 @@ pub(super) fn descriptors(images: &[Named<'_>]) -> Result<Vec<Descriptor>, Error
 
 /// `index.json`.
 pub(super) fn index(descriptors: Vec<Descriptor>) -> Result<Vec<u8>, Error> {
-    let index = ImageIndexBuilder::default()
-        .schema_version(2_u32)
-        .media_type(MediaType::ImageIndex)
-        .manifests(descriptors)
-        .build()
-        .map_err(|error| Error::malformed("index.json", error.to_string()))?;
-    json("index.json", &index)
+    any_index(MediaType::ImageIndex, descriptors, &Annotations::new())
 }
 
 /// An entry of Docker's `manifest.json`.
@@ -76,17 +77,25 @@ pub(super) struct DockerImage {
     pub(super) layers: Vec<String>,
 }
 
-/// `manifest.json`.
+/// `manifest.json`. It knows no platforms: of several, this machine's is listed, or else the first.
 pub(super) fn docker_manifest(images: &[Named<'_>]) -> Result<Vec<u8>, Error> {
     let images: Vec<DockerImage> = images
         .iter()
-        .map(|(image, names)| DockerImage {
-            config: blob_path(&image.config),
-            repo_tags: Some(names.iter().filter(|name| name.tag().is_some()).map(familiar_tag).collect()),
-            layers: image.layers.iter().map(blob_path).collect(),
+        .filter_map(|(image, names)| {
+            let manifest = for_here(&image.manifests)?;
+            Some(DockerImage {
+                config: blob_path(&manifest.config),
+                repo_tags: Some(names.iter().filter(|name| name.tag().is_some()).map(familiar_tag).collect()),
+                layers: manifest.layers.iter().map(blob_path).collect(),
+            })
         })
         .collect();
     json("manifest.json", &images)
+}
+
+fn for_here(manifests: &[ManifestPlan]) -> Option<&ManifestPlan> {
+    let best = Platform::host().choose(manifests.iter().map(|manifest| &manifest.platform));
+    manifests.get(best.unwrap_or_default())
 }
 
 /// Docker's list knows no digests.

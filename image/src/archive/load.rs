@@ -25,11 +25,34 @@ pub struct LoadOptions {
     pub limits: Limits,
     /// Which of several images is wanted.
     pub platform: Platform,
+    /// Only this image of an OCI layout, which gets no name in the store.
+    pub wanted: Option<Wanted>,
+}
+
+/// One image of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one with the tag `latest`, or the only one.
+    Only,
+    /// The one with this tag.
+    Tag(String),
+    /// The one with this manifest or index.
+    Digest(BlobDigest),
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Only => f.write_str("with the tag latest"),
+            Self::Tag(tag) => write!(f, "with the tag {tag}"),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), platform: Platform::host() }
+        Self { limits: Limits::default(), platform: Platform::host(), wanted: None }
     }
 }
 
@@ -85,7 +108,13 @@ fn tidy<T>(store: &Store, work: impl FnOnce() -> Result<T, Error>) -> Result<T, 
 }
 
 fn put_all(store: &Store, source: &Source<'_>, options: &LoadOptions) -> Result<Vec<LoadedImage>, Error> {
-    let found = find(source, &options.platform)?;
+    let found = match &options.wanted {
+        None => find(source, &options.platform)?,
+        Some(wanted) => {
+            let index = source.read("index.json", LIST_LIMIT)?.ok_or(Error::NotAnArchive)?;
+            oci::wanted(source, &index, wanted, &options.platform)?
+        }
+    };
     // All images are whole before the first one shows.
     let ready = found
         .into_iter()

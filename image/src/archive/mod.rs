@@ -20,7 +20,7 @@ mod save;
 mod source;
 mod unpack;
 
-pub use descriptor::MediaTypes;
+pub use descriptor::{Annotations, MediaTypes};
 pub use error::Error;
-pub use load::{LoadOptions, LoadedImage, LoadedName, load, load_layout};
-pub use save::{Format, SaveImage, SaveOptions, Saved, SavedImage, save, save_layout};
+pub use load::{LoadOptions, LoadedImage, LoadedName, Wanted, load, load_layout};
+pub use save::{Format, SaveImage, SaveOptions, SavePlatform, Saved, SavedImage, describe, save, save_layout};

@@ -6,7 +6,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use super::descriptor::{DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_LIMIT, digest_of};
 use super::error::Error;
 use super::index::{IMAGE_NAME, REF_NAME, blob_path};
-use super::load::Found;
+use super::load::{Found, Wanted};
 use super::source::Source;
 use crate::config::CONFIG_LIMIT;
 use crate::platform::Platform;
@@ -31,6 +31,67 @@ pub(super) fn images(source: &Source<'_>, index: &[u8], platform: &Platform) -> 
         }
     }
     Ok(found)
+}
+
+/// The image of a layout that is asked for, without names. None when it is not there.
+pub(super) fn wanted(
+    source: &Source<'_>,
+    index: &[u8],
+    wanted: &Wanted,
+    platform: &Platform,
+) -> Result<Vec<Found>, Error> {
+    let index: ImageIndex = serde_json::from_slice(index).map_err(Error::json("index.json"))?;
+    let all: Vec<&Descriptor> = index.manifests().iter().filter(|descriptor| !is_attestation(descriptor)).collect();
+    let tagged = |tag: &str| -> Vec<Descriptor> {
+        all.iter().filter(|descriptor| has_tag(descriptor, tag)).map(|descriptor| (*descriptor).clone()).collect()
+    };
+    let chosen = match wanted {
+        Wanted::Tag(tag) => tagged(tag),
+        Wanted::Only => match (tagged("latest"), all.as_slice()) {
+            (none, [only]) if none.is_empty() => vec![(*only).clone()],
+            (latest, _) => latest,
+        },
+        Wanted::Digest(digest) => {
+            let listed = all.iter().find(|descriptor| digest_of(descriptor, "index.json").is_ok_and(|d| d == *digest));
+            match listed {
+                Some(descriptor) => vec![(*descriptor).clone()],
+                // An index that is listed leads to manifests that are not.
+                None if is_index(source, digest)? => {
+                    let nested = nested(source, digest, platform, DEPTH)?;
+                    return Ok(nested
+                        .map(|digest| image(source, &digest, None))
+                        .transpose()?
+                        .flatten()
+                        .into_iter()
+                        .collect());
+                }
+                None => return Ok(image(source, digest, None)?.into_iter().collect()),
+            }
+        }
+    };
+    let mut found: Vec<Found> = Vec::new();
+    for descriptor in choose(&chosen, platform)? {
+        let Some(digest) = manifest_digest(source, descriptor, platform, "index.json", DEPTH)? else { continue };
+        if !found.iter().any(|known| known.manifest.as_ref().is_some_and(|(known, _)| *known == digest)) {
+            found.extend(image(source, &digest, None)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a blob is an index, and no manifest.
+fn is_index(source: &Source<'_>, digest: &BlobDigest) -> Result<bool, Error> {
+    let bytes = source.read_verified(digest, MANIFEST_LIMIT)?;
+    let parsed: serde_json::Value = serde_json::from_slice(&bytes).map_err(Error::json(&blob_path(digest)))?;
+    Ok(parsed["manifests"].is_array())
+}
+
+/// Whether a descriptor has a tag: alone, as the specification has it, or at the end of a whole name.
+fn has_tag(descriptor: &Descriptor, tag: &str) -> bool {
+    [IMAGE_NAME, REF_NAME].into_iter().filter_map(|key| annotation(descriptor, key)).any(|name| {
+        let last = name.rsplit('/').next().unwrap_or_default();
+        name == tag || last.rsplit_once(':').is_some_and(|(_, own)| own == tag)
+    })
 }
 
 /// Of several descriptors with one name and different platforms, the one for this machine; else all.

@@ -1,4 +1,5 @@
-//! What an archive of an image consists of: manifest, config, and a blob for each layer.
+//! What an archive of an image consists of: manifest, config, and a blob for each layer; and for an image of several
+//! platforms an index over all of that.
 //!
 //! A layer that came with an image keeps the blob it came as, unless another compression is forced. A layer that was
 //! built here is written straight from its files when it is not to be compressed, and else made into a blob of the
@@ -10,33 +11,75 @@ use builder_cache::{BlobDigest, BlobInfo, DiffId, Image, LayerId, Store};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
 use super::content::{Blobs, Content, add_bytes};
-use super::descriptor::{MANIFEST_LIMIT, MediaTypes, descriptor, digest_of, manifest};
+use super::descriptor::{Annotations, MANIFEST_LIMIT, MediaTypes, annotated, descriptor, digest_of, index, manifest};
 use super::error::Error;
-use super::save::SaveOptions;
-use crate::compress::{Compression, Format};
+use super::index::CREATED;
+use super::save::{SaveImage, SaveOptions, SavePlatform};
+use crate::compress::{Compression, Encoding, Format};
 use crate::config::{CONFIG_LIMIT, ConfigView};
-use crate::layer::{WriteOptions, diff_id, layer_blob};
+use crate::estargz;
+use crate::layer::{WriteOptions, diff_id, formed_tar, layer_blob, recreate};
 use crate::platform::Platform;
 
 /// One image of an archive.
 #[derive(Debug)]
 pub(super) struct ImagePlan {
+    /// For each platform.
+    pub(super) manifests: Vec<ManifestPlan>,
+    /// What the archive's own index lists: the one manifest, or the index over them.
+    pub(super) root: Descriptor,
+    pub(super) root_platform: Option<Platform>,
+    pub(super) root_annotations: Annotations,
+}
+
+/// One manifest.
+#[derive(Debug)]
+pub(super) struct ManifestPlan {
     pub(super) config: BlobDigest,
     pub(super) layers: Vec<BlobDigest>,
     pub(super) manifest: Descriptor,
     pub(super) platform: Platform,
+    created: Option<String>,
 }
 
 /// Finds (or makes) everything that an image needs, and adds it to `blobs`.
 pub(super) fn plan(
     store: &Store,
-    id: &BlobDigest,
+    image: &SaveImage,
     options: &SaveOptions,
     blobs: &mut Blobs,
 ) -> Result<ImagePlan, Error> {
+    let options = image.options.as_ref().unwrap_or(options);
+    let plan_one = |platform| plan_manifest(store, platform, options, blobs);
+    let manifests = image.platforms.iter().map(plan_one).collect::<Result<Vec<_>, Error>>()?;
+    let created = manifests.iter().filter_map(|manifest| manifest.created.clone()).max();
+    let mut root_annotations: Annotations = created.map(|time| (CREATED.to_owned(), time)).into_iter().collect();
+    if let (false, [manifest], [platform]) = (image.index, manifests.as_slice(), image.platforms.as_slice()) {
+        root_annotations.extend(platform.descriptor_annotations.clone());
+        let (root, root_platform) = (manifest.manifest.clone(), Some(manifest.platform.clone()));
+        return Ok(ImagePlan { manifests, root, root_platform, root_annotations });
+    }
+    root_annotations.extend(image.descriptor_annotations.clone());
+    let listed = manifests.iter().zip(&image.platforms).map(|(manifest, platform)| {
+        annotated(&manifest.manifest, Some(&manifest.platform), &platform.descriptor_annotations)
+    });
+    let listed = listed.collect::<Result<Vec<_>, Error>>()?;
+    let media_type = options.media_types.index();
+    let bytes = index(media_type.clone(), listed, &image.annotations)?;
+    let root = descriptor(media_type, &add_bytes(blobs, bytes))?;
+    Ok(ImagePlan { manifests, root, root_platform: None, root_annotations })
+}
+
+fn plan_manifest(
+    store: &Store,
+    platform: &SavePlatform,
+    options: &SaveOptions,
+    blobs: &mut Blobs,
+) -> Result<ManifestPlan, Error> {
+    let id = &platform.id;
     let image = store.image(id)?.ok_or(Error::NoImage(*id))?;
     let config = store.read_blob(id, CONFIG_LIMIT)?;
-    let platform = ConfigView::parse(&config).map_err(Error::json(&id.to_string()))?.platform;
+    let view = ConfigView::parse(&config).map_err(Error::json(&id.to_string()))?;
     if image.diff_ids.len() != image.snapshot.layers.len() {
         return Err(Error::malformed(&id.to_string(), "it has not as many digests as layers"));
     }
@@ -44,36 +87,55 @@ pub(super) fn plan(
     for (layer, diff_id) in image.snapshot.layers.iter().zip(&image.diff_ids) {
         let (format, blob, content) = find_layer(store, layer, diff_id, options)?;
         let media_type = options.media_types.layer(format).ok_or(Error::NoLayerTar(*diff_id))?;
+        let annotations = layer_annotations(store, layer, diff_id, format, &blob, options)?;
         blobs.insert(blob.digest, (blob.size, content));
-        layers.push(descriptor(media_type, &blob)?);
+        layers.push(annotated(&descriptor(media_type, &blob)?, None, &annotations)?);
     }
+    let created = view.created_text();
     let config = add_bytes(blobs, config);
     let digests = layers.iter().map(|layer| digest_of(layer, "manifest")).collect::<Result<Vec<_>, _>>()?;
-    let bytes = match kept_manifest(store, &image, options, &digests)? {
-        Some(bytes) => bytes,
-        None => manifest(options.media_types, descriptor(options.media_types.config(), &config)?, layers)?,
+    let own = own_manifest(store, &image)?;
+    let kept = own.as_ref().filter(|own| platform.annotations.is_empty() && own.says(options, &digests));
+    let bytes = if let Some(own) = kept {
+        own.bytes.clone()
+    } else {
+        let mut annotations = own.map(|own| own.annotations()).unwrap_or_default();
+        annotations.extend(platform.annotations.clone());
+        let types = options.media_types;
+        manifest(types, descriptor(types.config(), &config)?, layers, &annotations)?
     };
     let manifest = add_bytes(blobs, bytes);
     let manifest = descriptor(options.media_types.manifest(), &manifest)?;
-    Ok(ImagePlan { config: config.digest, layers: digests, manifest, platform })
+    Ok(ManifestPlan { config: config.digest, layers: digests, manifest, platform: view.platform, created })
 }
 
-/// The image's own manifest, if it says just what this archive is to hold.
-fn kept_manifest(
-    store: &Store,
-    image: &Image,
-    options: &SaveOptions,
-    layers: &[BlobDigest],
-) -> Result<Option<Vec<u8>>, Error> {
+/// The manifest that an image came with.
+struct OwnManifest {
+    bytes: Vec<u8>,
+    parsed: ImageManifest,
+}
+
+fn own_manifest(store: &Store, image: &Image) -> Result<Option<OwnManifest>, Error> {
     let Some(digest) = image.manifest else { return Ok(None) };
     let bytes = store.read_blob(&digest, MANIFEST_LIMIT)?;
-    let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&bytes) else { return Ok(None) };
-    let own_types = match manifest.media_type() {
-        None | Some(MediaType::ImageManifest) => MediaTypes::Oci,
-        Some(_) => MediaTypes::Docker,
-    };
-    let own: Option<Vec<BlobDigest>> = manifest.layers().iter().map(|layer| digest_of(layer, "").ok()).collect();
-    Ok((own_types == options.media_types && own.as_deref() == Some(layers)).then_some(bytes))
+    let parsed = serde_json::from_slice(&bytes).ok();
+    Ok(parsed.map(|parsed| OwnManifest { bytes, parsed }))
+}
+
+impl OwnManifest {
+    /// Whether it says just what the archive is to hold.
+    fn says(&self, options: &SaveOptions, layers: &[BlobDigest]) -> bool {
+        let types = match self.parsed.media_type() {
+            None | Some(MediaType::ImageManifest) => MediaTypes::Oci,
+            Some(_) => MediaTypes::Docker,
+        };
+        let own: Option<Vec<BlobDigest>> = self.parsed.layers().iter().map(|layer| digest_of(layer, "").ok()).collect();
+        types == options.media_types && own.as_deref() == Some(layers)
+    }
+
+    fn annotations(&self) -> Annotations {
+        self.parsed.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
 }
 
 fn find_layer(
@@ -83,60 +145,100 @@ fn find_layer(
     options: &SaveOptions,
 ) -> Result<(Format, BlobInfo, Content), Error> {
     let meta = store.layer(layer)?.meta;
-    let wanted_format = format_of(options.compression);
+    let wanted_format = options.compression.format();
     if meta.diff_id.is_none_or(|own| own == *wanted)
         && let Some(blob) = meta.source_blob.map(|source| store.blob(&source)).transpose()?.flatten()
     {
         let format = sniff(store, &blob.digest)?;
         let kept = !options.force_compression && options.media_types.layer(format).is_some();
-        if kept || format == wanted_format {
+        if kept || (format == wanted_format && !is_exact(options)) {
             return Ok((format, blob, Content::Stored));
         }
     }
-    if let Some(blob) = store.layer_blob(wanted, &options.compression.recipe())? {
+    if let Some(blob) = store.layer_blob(wanted, &options.encoding().recipe())? {
         return Ok((wanted_format, blob, Content::Stored));
     }
-    let tar = diff_id_cheaply(store, layer, options)?;
-    if tar.is_none_or(|own| own == *wanted) {
-        let found = make_layer(store, layer, options)?;
+    if meta.diff_id.is_none() && diff_id_is_needed(options) {
+        diff_id(store, layer)?;
+    }
+    let known = recreate(store, layer, wanted)?;
+    // Until its own digest is known, a layer may have the tar that is wanted.
+    let unknown = store.layer(layer)?.meta.diff_id.is_none().then(WriteOptions::default);
+    if let Some(write) = known.or(unknown) {
+        let found = make_layer(store, layer, &write, options)?;
         if found.0 == *wanted {
-            return Ok((wanted_format, found.1, found.2));
+            return Ok((format_of_tar(options), found.1, found.2));
         }
     }
-    // An image with clamped times: its tar was kept when it was assembled, if perhaps in another compression.
-    for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
-        if let Some(blob) = store.layer_blob(wanted, &compression.recipe())? {
-            return Ok((format_of(compression), blob, Content::Stored));
+    // An eStargz, or a tar that only its blob is left of.
+    for blob in store.layer_blobs(wanted)? {
+        let format = sniff(store, &blob.digest)?;
+        if options.media_types.layer(format).is_some() {
+            return Ok((format, blob, Content::Stored));
         }
     }
     Err(Error::NoLayerTar(*wanted))
 }
 
-/// The layer's own digest, as far as it is known.
-fn diff_id_cheaply(store: &Store, layer: &LayerId, options: &SaveOptions) -> Result<Option<DiffId>, Error> {
-    match options.compression {
-        // Needed anyway, before the tar is written.
-        Compression::Uncompressed => Ok(Some(diff_id(store, layer)?.diff_id)),
-        Compression::Gzip | Compression::Zstd => Ok(store.layer(layer)?.meta.diff_id),
-    }
+/// Whether a blob of the right kind may still be of the wrong level.
+fn is_exact(options: &SaveOptions) -> bool {
+    options.force_compression && options.level.is_some()
 }
 
-fn make_layer(store: &Store, layer: &LayerId, options: &SaveOptions) -> Result<(DiffId, BlobInfo, Content), Error> {
-    if options.compression == Compression::Uncompressed {
-        let tar = diff_id(store, layer)?;
+/// Before a tar is written without compression, its digest must be known.
+fn diff_id_is_needed(options: &SaveOptions) -> bool {
+    options.compression == Compression::Uncompressed
+}
+
+fn make_layer(
+    store: &Store,
+    layer: &LayerId,
+    write: &WriteOptions,
+    options: &SaveOptions,
+) -> Result<(DiffId, BlobInfo, Content), Error> {
+    let encoding = tar_encoding(options);
+    if encoding.compression == Compression::Uncompressed {
+        let tar = formed_tar(store, layer, encoding, write)?;
         let blob = BlobInfo { digest: tar.diff_id.into(), size: tar.size };
-        return Ok((tar.diff_id, blob, Content::Layer(*layer, tar)));
+        return Ok((tar.diff_id, blob, Content::Layer(*layer, *write, tar)));
     }
-    let made = layer_blob(store, layer, options.compression, &WriteOptions::default())?;
+    let made = layer_blob(store, layer, encoding, write)?;
     Ok((made.diff_id, made.blob, Content::Stored))
 }
 
-fn format_of(compression: Compression) -> Format {
-    match compression {
-        Compression::Uncompressed => Format::Plain,
-        Compression::Gzip => Format::Gzip,
-        Compression::Zstd => Format::Zstd,
+/// A tar that is no eStargz can't become one and stay the same tar; gzip is what comes next.
+fn tar_encoding(options: &SaveOptions) -> Encoding {
+    match options.encoding() {
+        Encoding { compression: Compression::Estargz, level } => Encoding { compression: Compression::Gzip, level },
+        other => other,
     }
+}
+
+fn format_of_tar(options: &SaveOptions) -> Format {
+    tar_encoding(options).compression.format()
+}
+
+/// What the manifest says of a layer that is an eStargz.
+fn layer_annotations(
+    store: &Store,
+    layer: &LayerId,
+    diff_id: &DiffId,
+    format: Format,
+    blob: &BlobInfo,
+    options: &SaveOptions,
+) -> Result<Annotations, Error> {
+    let mut annotations = Annotations::new();
+    if format != Format::Gzip || options.media_types != MediaTypes::Oci {
+        return Ok(annotations);
+    }
+    if let Some(toc) = estargz::toc_digest(store, &blob.digest) {
+        annotations.insert(estargz::TOC_DIGEST.to_owned(), toc.to_string());
+        let form = store.derivation(layer, diff_id)?;
+        if let Some((_, size)) = form.map(|form| store.derived_tar(layer, &form)).transpose()?.flatten() {
+            annotations.insert(estargz::UNCOMPRESSED_SIZE.to_owned(), size.to_string());
+        }
+    }
+    Ok(annotations)
 }
 
 fn sniff(store: &Store, blob: &BlobDigest) -> Result<Format, Error> {

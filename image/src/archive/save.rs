@@ -9,11 +9,11 @@ use builder_cache::{BlobDigest, Store};
 use oci_spec::image::{Descriptor, ImageIndex};
 
 use super::content::{self, Blobs};
-use super::descriptor::{MediaTypes, digest_of};
+use super::descriptor::{Annotations, MediaTypes, annotated, digest_of};
 use super::error::Error;
 use super::index::{IMAGE_NAME, LAYOUT, Named, REF_NAME, blob_path, descriptors, docker_manifest, index};
 use super::plan::{ImagePlan, plan};
-use crate::compress::Compression;
+use crate::compress::{Compression, Encoding};
 use crate::reference::Reference;
 use crate::tar::padding;
 use crate::tar::write::{END, directory, file, small_file};
@@ -35,19 +35,61 @@ pub struct SaveOptions {
     pub format: Format,
     /// How layers that were built here are compressed. Others keep the form that they came in.
     pub compression: Compression,
+    /// How hard to try.
+    pub level: Option<u8>,
     /// Give other layers this compression, too. Their image gets another manifest, and keeps its id.
     pub force_compression: bool,
     /// Whose names of media types to use.
     pub media_types: MediaTypes,
 }
 
+impl SaveOptions {
+    /// Compression and level.
+    pub fn encoding(&self) -> Encoding {
+        Encoding { compression: self.compression, level: self.level }
+    }
+}
+
 /// An image to save, and the names that the archive gives it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SaveImage {
-    /// Which.
-    pub id: BlobDigest,
+    /// Its platforms.
+    pub platforms: Vec<SavePlatform>,
     /// Its names.
     pub names: Vec<Reference>,
+    /// Write an index, as for several platforms, even over one.
+    pub index: bool,
+    /// Annotations of the index.
+    pub annotations: Annotations,
+    /// Annotations of the descriptor of the index.
+    pub descriptor_annotations: Annotations,
+    /// How to save it, when that is not as all the others; the format is always theirs.
+    pub options: Option<SaveOptions>,
+}
+
+/// What an image is on one platform.
+#[derive(Debug, Clone)]
+pub struct SavePlatform {
+    /// Which image of the store.
+    pub id: BlobDigest,
+    /// Annotations of its manifest.
+    pub annotations: Annotations,
+    /// Annotations of the descriptor of its manifest.
+    pub descriptor_annotations: Annotations,
+}
+
+impl SaveImage {
+    /// An image for one platform.
+    pub fn one(id: BlobDigest, names: Vec<Reference>) -> Self {
+        Self { platforms: vec![SavePlatform::plain(id)], names, ..Self::default() }
+    }
+}
+
+impl SavePlatform {
+    /// Without annotations.
+    pub fn plain(id: BlobDigest) -> Self {
+        Self { id, annotations: Annotations::new(), descriptor_annotations: Annotations::new() }
+    }
 }
 
 /// What was saved.
@@ -60,10 +102,15 @@ pub struct Saved {
 /// An image that was saved.
 #[derive(Debug, Clone)]
 pub struct SavedImage {
-    /// Which.
-    pub id: BlobDigest,
-    /// Its manifest in the archive (`containerimage.descriptor`).
-    pub manifest: Descriptor,
+    /// Its manifest in the archive, or the index of its manifests (`containerimage.descriptor`).
+    pub root: Descriptor,
+    /// Its manifest on each platform.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// Tells what an image would be in an archive, and makes what is needed to know that.
+pub fn describe(store: &Store, image: &SaveImage, options: &SaveOptions) -> Result<SavedImage, Error> {
+    plan(store, image, options, &mut Blobs::new())?.saved()
 }
 
 /// Writes an archive of images. Equal images give equal bytes.
@@ -85,7 +132,7 @@ pub fn save(store: &Store, images: &[SaveImage], options: &SaveOptions, out: &mu
         out.write_all(&END[..padding(*size)]).map_err(Error::Write)?;
     }
     out.write_all(&END).and_then(|()| out.flush()).map_err(Error::Write)?;
-    Ok(saved(plans, images))
+    saved(plans)
 }
 
 /// Writes images into a layout directory, which may exist: what it holds stays, and a name that it has already moves.
@@ -113,12 +160,12 @@ pub fn save_layout(
         let manifest = docker_manifest(&named)?;
         replace(&directory.join("manifest.json"), |out| out.write_all(&manifest).map_err(Error::Write))?;
     }
-    Ok(saved(plans, images))
+    saved(plans)
 }
 
 fn plan_all(store: &Store, images: &[SaveImage], options: &SaveOptions) -> Result<(Vec<ImagePlan>, Blobs), Error> {
     let mut blobs = Blobs::new();
-    let plans = images.iter().map(|image| plan(store, &image.id, options, &mut blobs)).collect::<Result<_, _>>()?;
+    let plans = images.iter().map(|image| plan(store, image, options, &mut blobs)).collect::<Result<_, _>>()?;
     Ok((plans, blobs))
 }
 
@@ -127,9 +174,17 @@ fn named<'a>(plans: &'a [ImagePlan], images: &'a [SaveImage]) -> Vec<Named<'a>> 
     plans.iter().zip(images).map(|(plan, image)| (plan, image.names.as_slice())).collect()
 }
 
-fn saved(plans: Vec<ImagePlan>, images: &[SaveImage]) -> Saved {
-    let images = plans.into_iter().zip(images);
-    Saved { images: images.map(|(plan, image)| SavedImage { id: image.id, manifest: plan.manifest }).collect() }
+fn saved(plans: Vec<ImagePlan>) -> Result<Saved, Error> {
+    Ok(Saved { images: plans.into_iter().map(ImagePlan::saved).collect::<Result<_, _>>()? })
+}
+
+impl ImagePlan {
+    fn saved(self) -> Result<SavedImage, Error> {
+        Ok(SavedImage {
+            root: annotated(&self.root, self.root_platform.as_ref(), &self.root_annotations)?,
+            manifests: self.manifests.into_iter().map(|manifest| manifest.manifest).collect(),
+        })
+    }
 }
 
 /// What an existing layout lists, but for the names that are new now.

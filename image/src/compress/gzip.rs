@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use flate2::write::GzEncoder;
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::block::{Block, BlockSink};
@@ -15,7 +16,7 @@ use crate::pool::{self, Ordered};
 
 /// Over 400 MB of /usr/lib, per core and with both busy: level 1 193 MB/s to .486 of the size, 3 138 to .477, 4 133 to
 /// .475, 5 114 to .467, 6 101 to .465. Above 3 two cores no longer make 1 GiB in 4.5 s, with reading and hashing.
-const LEVEL: i32 = 1;
+const LEVEL: u8 = 1;
 
 /// The vendored libdeflate; raise it together with the crate.
 const VERSION: &str = "1.26";
@@ -23,19 +24,34 @@ const VERSION: &str = "1.26";
 /// Members that are in memory at a time, each with its input: at most 2 MiB.
 const WINDOW: usize = 48;
 
-pub(super) fn recipe() -> String {
-    format!("gzip libdeflate-{VERSION} level-{LEVEL} members-1MiB")
+pub(super) fn recipe(level: Option<u8>) -> String {
+    format!("gzip {} members-1MiB", codec(level))
+}
+
+/// What makes members, and how well it tries.
+pub(crate) fn codec(level: Option<u8>) -> String {
+    format!("libdeflate-{VERSION} level-{}", level.unwrap_or(LEVEL))
 }
 
 thread_local! {
     /// A compressor is most of a megabyte; one a thread is enough.
-    static COMPRESSOR: RefCell<Compressor> =
-        RefCell::new(Compressor::new(CompressionLvl::new(LEVEL).unwrap_or_default()));
+    static COMPRESSOR: RefCell<Option<(u8, Compressor)>> = const { RefCell::new(None) };
 }
 
 /// Compresses one member.
-fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|compressor| {
+pub(crate) fn member(bytes: &[u8], level: Option<u8>) -> io::Result<Vec<u8>> {
+    let level = level.unwrap_or(LEVEL);
+    if level == 0 {
+        return stored(bytes);
+    }
+    COMPRESSOR.with_borrow_mut(|known| {
+        let compressor = match known {
+            Some((of, compressor)) if *of == level => compressor,
+            _ => {
+                let new = Compressor::new(CompressionLvl::new(level.into()).unwrap_or_default());
+                &mut known.insert((level, new)).1
+            }
+        };
         let mut out = vec![0; compressor.gzip_compress_bound(bytes.len())];
         let length = compressor.gzip_compress(bytes, &mut out).map_err(io::Error::other)?;
         out.truncate(length);
@@ -43,20 +59,28 @@ fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
     })
 }
 
+/// A member that holds its bytes as they are, which libdeflate's interface does not offer.
+fn stored(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = GzEncoder::new(Vec::with_capacity(bytes.len() + 1024), flate2::Compression::none());
+    out.write_all(bytes)?;
+    out.finish()
+}
+
 pub(super) struct GzipSink<W> {
     out: W,
     jobs: Ordered<io::Result<Vec<u8>>>,
     members: u64,
+    level: Option<u8>,
 }
 
 impl<W: Write> GzipSink<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out, jobs: Ordered::new((3 * pool::threads()).min(WINDOW)), members: 0 }
+    pub(super) fn new(out: W, level: Option<u8>) -> Self {
+        Self { out, jobs: Ordered::new((3 * pool::threads()).min(WINDOW)), members: 0, level }
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
         if self.members == 0 {
-            self.out.write_all(&member(&[])?)?;
+            self.out.write_all(&member(&[], self.level)?)?;
         }
         while let Some(done) = self.jobs.next() {
             self.out.write_all(&done?)?;
@@ -73,7 +97,8 @@ impl<W: Write> BlockSink for GzipSink<W> {
             self.out.write_all(&done?)?;
         }
         self.members += 1;
-        self.jobs.submit(move || member(block.bytes()));
+        let level = self.level;
+        self.jobs.submit(move || member(block.bytes(), level));
         Ok(())
     }
 }

@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | none | the tar | |
 //! | gzip | one member for each MiB of the tar, by libdeflate on the pool | members do not know of each other |
-//! | zstd | one frame, level 3 | libzstd cuts jobs by size; one worker or more give the same bytes |
+//! | zstd | one frame | libzstd cuts jobs by size; one worker or more give the same bytes |
+//! | eStargz | one member for each file, by libdeflate on the pool ([`crate::estargz`]) | as gzip |
 //!
-//! [`Compression::recipe`] names codec, version and level: blobs are remembered under it, so that a new codec makes
+//! [`Encoding::recipe`] names codec, version and level: blobs are remembered under it, so that a new codec makes
 //! new blobs and never passes an old one for its own.
 
 mod decode;
-mod gzip;
+pub(crate) mod gzip;
 mod zstandard;
 
 use std::fmt;
@@ -32,16 +33,59 @@ pub enum Compression {
     Gzip,
     /// In a zstd frame.
     Zstd,
+    /// In a gzip member for each file, with a table of contents: gzip that can be read from the middle. The table is
+    /// part of the tar, which so becomes another one.
+    Estargz,
 }
 
 impl Compression {
     /// Under which name blobs are remembered: equal recipes give equal bytes.
     pub fn recipe(self) -> String {
+        Encoding::from(self).recipe()
+    }
+
+    /// The highest level that it has.
+    pub fn highest_level(self) -> u8 {
         match self {
-            Self::Uncompressed => "uncompressed".to_owned(),
-            Self::Gzip => gzip::recipe(),
-            Self::Zstd => zstandard::recipe(),
+            Self::Uncompressed | Self::Zstd => 22,
+            Self::Gzip | Self::Estargz => 9,
         }
+    }
+
+    /// How what it makes begins.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Uncompressed => Format::Plain,
+            Self::Gzip | Self::Estargz => Format::Gzip,
+            Self::Zstd => Format::Zstd,
+        }
+    }
+}
+
+/// A compression, and how hard it tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Encoding {
+    /// Which.
+    pub compression: Compression,
+    /// From 0 to [`Compression::highest_level`]; `None` is this builder's own choice.
+    pub level: Option<u8>,
+}
+
+impl Encoding {
+    /// Under which name blobs are remembered: equal recipes give equal bytes.
+    pub fn recipe(self) -> String {
+        match self.compression {
+            Compression::Uncompressed => "uncompressed".to_owned(),
+            Compression::Gzip => gzip::recipe(self.level),
+            Compression::Zstd => zstandard::recipe(self.level),
+            Compression::Estargz => crate::estargz::recipe(self.level),
+        }
+    }
+}
+
+impl From<Compression> for Encoding {
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
     }
 }
 
@@ -51,13 +95,14 @@ impl fmt::Display for Compression {
             Self::Uncompressed => "uncompressed",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Estargz => "estargz",
         })
     }
 }
 
 /// The name is none of a compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no compression: choose uncompressed, gzip or zstd")]
+#[error("`{0}` is no compression: choose uncompressed, gzip, zstd or estargz")]
 pub struct ParseCompressionError(String);
 
 impl FromStr for Compression {
@@ -68,6 +113,7 @@ impl FromStr for Compression {
             "uncompressed" => Ok(Self::Uncompressed),
             "gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
+            "estargz" => Ok(Self::Estargz),
             _ => Err(ParseCompressionError(text.chars().take(40).collect())),
         }
     }
@@ -97,12 +143,14 @@ impl<W: Write> fmt::Debug for Codec<W> {
 }
 
 impl<W: Write> Compressor<W> {
-    /// Begins a compressed stream.
-    pub fn new(out: W, compression: Compression) -> io::Result<Self> {
+    /// Begins a compressed stream. An eStargz is no compressed stream: it is made of files.
+    pub fn new(out: W, encoding: impl Into<Encoding>) -> io::Result<Self> {
+        let Encoding { compression, level } = encoding.into();
         let codec = match compression {
             Compression::Uncompressed => Codec::Plain(WriteSink(out)),
-            Compression::Gzip => Codec::Gzip(gzip::GzipSink::new(out)),
-            Compression::Zstd => Codec::Zstd(zstandard::ZstdSink::new(out)?),
+            Compression::Gzip => Codec::Gzip(gzip::GzipSink::new(out, level)),
+            Compression::Zstd => Codec::Zstd(zstandard::ZstdSink::new(out, level)?),
+            Compression::Estargz => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { filler: BlockFiller::new(), codec })
     }
@@ -170,8 +218,8 @@ mod tests {
         bytes
     }
 
-    fn compress(bytes: &[u8], compression: Compression, pieces: usize) -> Vec<u8> {
-        let mut out = Compressor::new(Vec::new(), compression).unwrap();
+    fn compress(bytes: &[u8], encoding: impl Into<Encoding>, pieces: usize) -> Vec<u8> {
+        let mut out = Compressor::new(Vec::new(), encoding).unwrap();
         for piece in bytes.chunks(pieces) {
             out.write_all(piece).unwrap();
         }
@@ -193,6 +241,27 @@ mod tests {
     }
 
     #[test]
+    fn each_level_comes_back_and_has_a_recipe_of_its_own() {
+        let bytes = sample(2_500_000);
+        let mut recipes = std::collections::BTreeSet::new();
+        for (compression, levels) in [(Compression::Gzip, 0..=9), (Compression::Zstd, 1..=5)] {
+            let mut sizes = Vec::new();
+            for level in levels {
+                let encoding = Encoding { compression, level: Some(level) };
+                let compressed = compress(&bytes, encoding, 100_000);
+                let (_, mut decoder) = decoder(&compressed[..]).unwrap();
+                let mut back = Vec::new();
+                decoder.read_to_end(&mut back).unwrap();
+                assert!(back == bytes, "{encoding:?}");
+                assert!(recipes.insert(encoding.recipe()), "{encoding:?}");
+                sizes.push(compressed.len());
+            }
+            assert!(sizes.last() < sizes.first(), "{compression}: {sizes:?}");
+        }
+        assert!(recipes.contains(&Compression::Gzip.recipe()) && recipes.contains(&Compression::Zstd.recipe()));
+    }
+
+    #[test]
     fn pieces_do_not_change_the_bytes() {
         let bytes = sample(3_500_000);
         for compression in [Compression::Gzip, Compression::Zstd] {
@@ -205,7 +274,7 @@ mod tests {
     fn the_number_of_zstd_workers_does_not_change_the_bytes() {
         let bytes = sample(30_000_000);
         let with = |workers| {
-            let mut sink = zstandard::ZstdSink::with_workers(Vec::new(), workers).unwrap();
+            let mut sink = zstandard::ZstdSink::with_workers(Vec::new(), None, workers).unwrap();
             let mut filler = BlockFiller::new();
             filler.push(&bytes, |block| sink.write_block(Arc::new(block))).unwrap();
             sink.write_block(Arc::new(filler.take())).unwrap();
@@ -217,7 +286,7 @@ mod tests {
 
     #[test]
     fn names_and_recipes() {
-        for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
+        for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd, Compression::Estargz] {
             assert_eq!(compression.to_string().parse(), Ok(compression));
             assert!(compression.recipe().starts_with(&compression.to_string()));
         }

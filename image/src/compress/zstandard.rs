@@ -11,10 +11,15 @@ use zstd::stream::write::Encoder;
 use crate::block::{Block, BlockSink};
 use crate::pool;
 
-const LEVEL: i32 = 3;
+const LEVEL: u8 = 3;
 
-pub(super) fn recipe() -> String {
-    format!("zstd libzstd-{} level-{LEVEL} workers", zstd::zstd_safe::version_string())
+pub(super) fn recipe(level: Option<u8>) -> String {
+    format!("zstd libzstd-{} level-{} workers", zstd::zstd_safe::version_string(), given(level))
+}
+
+/// Zero stands for the usual level, as everywhere in zstd.
+fn given(level: Option<u8>) -> u8 {
+    level.filter(|&level| level > 0).unwrap_or(LEVEL)
 }
 
 pub(super) struct ZstdSink<W: Write> {
@@ -22,12 +27,12 @@ pub(super) struct ZstdSink<W: Write> {
 }
 
 impl<W: Write> ZstdSink<W> {
-    pub(super) fn new(out: W) -> io::Result<Self> {
-        Self::with_workers(out, pool::threads().clamp(1, 4) as u32)
+    pub(super) fn new(out: W, level: Option<u8>) -> io::Result<Self> {
+        Self::with_workers(out, level, pool::threads().clamp(1, 4) as u32)
     }
 
-    pub(super) fn with_workers(out: W, workers: u32) -> io::Result<Self> {
-        let mut encoder = Encoder::new(out, LEVEL)?;
+    pub(super) fn with_workers(out: W, level: Option<u8>, workers: u32) -> io::Result<Self> {
+        let mut encoder = Encoder::new(out, given(level).into())?;
         encoder.multithread(workers)?;
         Ok(Self { encoder })
     }

@@ -36,6 +36,16 @@ pub enum Error {
     /// Somebody writes to what must not change.
     #[error("`{0}` changed while it was read: try again when nothing writes to it")]
     Changed(String),
+    /// Two roots of one export have a file of the same name.
+    #[error("`{path}` of {second} can't be written over that of {first}: export with platform-split=true, or apart")]
+    Overlap {
+        /// The file.
+        path: String,
+        /// Whose file is written already.
+        first: String,
+        /// Whose file is in its way.
+        second: String,
+    },
     /// The tar has nowhere to go.
     #[error("could not write the layer's tar")]
     Sink(#[source] io::Error),

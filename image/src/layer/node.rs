@@ -44,7 +44,7 @@ pub(super) fn system(action: &'static str) -> impl Fn(Errno) -> Reason {
 }
 
 /// What a name in a directory is now.
-pub(super) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, Errno> {
+pub(crate) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, Errno> {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
@@ -52,7 +52,7 @@ pub(super) fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>, 
     }
 }
 
-pub(super) fn is_directory(stat: &Stat) -> bool {
+pub(crate) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
@@ -61,7 +61,7 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 /// Opens a directory by its name.
-pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
 }
@@ -238,7 +238,7 @@ fn times((seconds, nanos): (i64, u32)) -> Timestamps {
 }
 
 /// Removes whatever has this name, a directory with all that is in it.
-pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(Errno::NOENT) => return Ok(()),

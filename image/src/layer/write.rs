@@ -8,12 +8,13 @@
 //! How it is fast: this thread writes to the sink; one thread walks and puts the stream together; one hashes; small
 //! files are read ahead on the pool. What is in memory at a time is a dozen blocks and batches of 1 MiB each.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use builder_cache::DiffId;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::{Errno, read};
 
 use super::batch::{Batch, Body, Links, Prepared, STEPS, open_file, read_batch};
@@ -21,7 +22,7 @@ use super::error::Error;
 use super::walk::{Form, Node, Step, Walk};
 use crate::block::{BlockSink, BlockWriter, Hashed, StreamError, WriteSink, stream};
 use crate::pool::{self, Ordered};
-use crate::tar::{self, padding, write::END};
+use crate::tar::{self, Entry, Kind, padding, write::END};
 
 /// How to write a layer's tar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,9 +51,31 @@ pub fn write_layer(
 
 /// Writes the tar of a root file system: nothing in it is a removal.
 pub fn write_root(root: &OwnedFd, options: &WriteOptions, sink: &mut dyn Write) -> Result<LayerTar, Error> {
-    let root = root.try_clone().map_err(|error| Error::io("open", b"/", error))?;
+    write_roots(&[Rooted::whole(root)], options, sink)
+}
+
+/// Writes one tar of several root file systems.
+pub fn write_roots(roots: &[Rooted<'_>], options: &WriteOptions, sink: &mut dyn Write) -> Result<LayerTar, Error> {
     let style = Style { form: Form::Root, clamp: options.clamp, nanos: false };
-    run(&[root], style, &mut WriteSink(sink))
+    hashed(stream(|out| produce_roots(roots, style, out), &mut WriteSink(sink)))
+}
+
+/// A root file system that is a part of a tar.
+#[derive(Debug, Clone, Copy)]
+pub struct Rooted<'a> {
+    /// The root.
+    pub root: &'a OwnedFd,
+    /// What people call it.
+    pub name: &'a str,
+    /// The directory of the tar that it is in; empty for none.
+    pub directory: &'a str,
+}
+
+impl<'a> Rooted<'a> {
+    /// A root that is all of a tar.
+    pub fn whole(root: &'a OwnedFd) -> Self {
+        Self { root, name: "", directory: "" }
+    }
 }
 
 pub(crate) fn write_blocks(
@@ -60,20 +83,33 @@ pub(crate) fn write_blocks(
     options: &WriteOptions,
     sink: &mut dyn BlockSink,
 ) -> Result<LayerTar, Error> {
-    let roots = parts
-        .iter()
-        .map(|part| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            open(part.as_ref(), flags, Mode::empty()).map_err(|error| Error::at("open", part.as_ref(), error))
-        })
-        .collect::<Result<Vec<OwnedFd>, Error>>()?;
-    run(&roots, Style { form: Form::Layer, clamp: options.clamp, nanos: false }, sink)
+    run(&open_parts(parts)?, layer_style(options), sink)
 }
 
-/// Writes a root's tar with times to the nanosecond, for somebody who unpacks it again at once.
-pub(crate) fn write_exact(root: &OwnedFd, clamp: Option<i64>, out: &mut BlockWriter) -> Result<(), Error> {
-    let root = root.try_clone().map_err(|error| Error::io("open", b"/", error))?;
-    produce(&[root], Style { form: Form::Root, clamp, nanos: true }, out)
+/// The same for somebody who reads it on another thread.
+pub(crate) fn produce_layer(
+    parts: &[impl AsRef<Path>],
+    options: &WriteOptions,
+    out: &mut BlockWriter,
+) -> Result<(), Error> {
+    produce(&open_parts(parts)?, layer_style(options), out)
+}
+
+fn layer_style(options: &WriteOptions) -> Style {
+    Style { form: Form::Layer, clamp: options.clamp, nanos: false }
+}
+
+fn open_parts(parts: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
+    let open_part = |part: &Path| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(part, flags, Mode::empty()).map_err(|error| Error::at("open", part, error))
+    };
+    parts.iter().map(|part| open_part(part.as_ref())).collect()
+}
+
+/// Writes a tar of roots with times to the nanosecond, for somebody who unpacks it again at once.
+pub(crate) fn write_exact(roots: &[Rooted<'_>], clamp: Option<i64>, out: &mut BlockWriter) -> Result<(), Error> {
+    produce_roots(roots, Style { form: Form::Root, clamp, nanos: true }, out)
 }
 
 /// What entries look like.
@@ -85,7 +121,11 @@ struct Style {
 }
 
 fn run(roots: &[OwnedFd], style: Style, sink: &mut dyn BlockSink) -> Result<LayerTar, Error> {
-    match stream(|out| produce(roots, style, out), sink) {
+    hashed(stream(|out| produce(roots, style, out), sink))
+}
+
+fn hashed(streamed: Result<Hashed, StreamError<Error>>) -> Result<LayerTar, Error> {
+    match streamed {
         Ok(Hashed { digest, size }) => Ok(LayerTar { diff_id: digest, size }),
         Err(StreamError::Produce(error)) => Err(error),
         Err(StreamError::Consume(error)) => Err(Error::Sink(error)),
@@ -93,10 +133,37 @@ fn run(roots: &[OwnedFd], style: Style, sink: &mut dyn BlockSink) -> Result<Laye
 }
 
 fn produce(roots: &[OwnedFd], style: Style, out: &mut BlockWriter) -> Result<(), Error> {
+    let mut writer = EntryWriter::new(out, style);
+    write_entries(roots, &mut writer)?;
+    writer.out.write(&END)?;
+    Ok(())
+}
+
+fn produce_roots(roots: &[Rooted<'_>], style: Style, out: &mut BlockWriter) -> Result<(), Error> {
+    let mut writer = EntryWriter::new(out, style);
+    // Where roots share a directory, no file of one may stand for a file of another.
+    let shared = roots.len() > 1 && roots.iter().any(|part| part.directory.is_empty());
+    writer.seen = shared.then(HashMap::new);
+    for part in roots {
+        let root = part.root.try_clone().map_err(|error| Error::io("open", b"/", error))?;
+        writer.links = Links::default();
+        part.name.clone_into(&mut writer.name);
+        writer.prefix = Vec::new();
+        if !part.directory.is_empty() {
+            let stat = fstat(&root).map_err(|error| Error::io("read", b"/", error))?;
+            writer.directory(part.directory, stat.st_mtime)?;
+            writer.prefix = [part.directory.as_bytes(), b"/"].concat();
+        }
+        write_entries(&[root], &mut writer)?;
+    }
+    writer.out.write(&END)?;
+    Ok(())
+}
+
+fn write_entries(roots: &[OwnedFd], writer: &mut EntryWriter<'_>) -> Result<(), Error> {
     let mut jobs = Ordered::new(4 * pool::threads().min(4));
-    let mut writer = EntryWriter { out, style, links: Links::default(), header: Vec::new() };
     let mut steps: Vec<Step> = Vec::with_capacity(STEPS);
-    for step in Walk::new(roots, style.form) {
+    for step in Walk::new(roots, writer.style.form) {
         steps.push(step?);
         if steps.len() == STEPS {
             if jobs.is_full() {
@@ -110,7 +177,6 @@ fn produce(roots: &[OwnedFd], style: Style, out: &mut BlockWriter) -> Result<(),
     while let Some(batch) = jobs.next() {
         writer.batch(Some(batch))?;
     }
-    writer.out.write(&END)?;
     Ok(())
 }
 
@@ -119,9 +185,48 @@ struct EntryWriter<'a> {
     style: Style,
     links: Links,
     header: Vec<u8>,
+    /// In front of every path; ends with a slash.
+    prefix: Vec<u8>,
+    /// What people call the root that is written.
+    name: String,
+    /// Every path so far: whether it is a directory, and of which root.
+    seen: Option<HashMap<Vec<u8>, (bool, String)>>,
 }
 
-impl EntryWriter<'_> {
+impl<'a> EntryWriter<'a> {
+    fn new(out: &'a mut BlockWriter, style: Style) -> Self {
+        let (links, header) = (Links::default(), Vec::new());
+        Self { out, style, links, header, prefix: Vec::new(), name: String::new(), seen: None }
+    }
+
+    /// A directory that no root has.
+    fn directory(&mut self, path: &str, mtime: i64) -> Result<(), Error> {
+        let mtime = self.style.clamp.map_or(mtime, |latest| mtime.min(latest));
+        let entry = Entry { kind: Kind::Directory, mode: 0o755, mtime, ..tar::write::entry(path, 0) };
+        self.header.clear();
+        tar::write::header(&entry, &mut self.header);
+        self.out.write(&self.header)?;
+        Ok(())
+    }
+
+    /// Whether the entry is to be written; an error when another root has something else there.
+    fn is_new(&mut self, entry: &Entry) -> Result<bool, Error> {
+        let Some(seen) = &mut self.seen else { return Ok(true) };
+        let is_directory = entry.kind == Kind::Directory;
+        match seen.get(&entry.path) {
+            None => {
+                seen.insert(entry.path.clone(), (is_directory, self.name.clone()));
+                Ok(true)
+            }
+            Some((true, _)) if is_directory => Ok(false),
+            Some((_, first)) => Err(Error::Overlap {
+                path: crate::text::show(&entry.path),
+                first: first.clone(),
+                second: self.name.clone(),
+            }),
+        }
+    }
+
     fn batch(&mut self, batch: Option<Batch>) -> Result<(), Error> {
         let Some(batch) = batch else { return Ok(()) };
         for prepared in batch.entries {
@@ -133,6 +238,15 @@ impl EntryWriter<'_> {
     fn entry(&mut self, mut prepared: Prepared, data: &[u8]) -> Result<(), Error> {
         self.links.resolve(&mut prepared);
         let entry = &mut prepared.entry;
+        if !self.is_new(entry)? {
+            return Ok(());
+        }
+        if !self.prefix.is_empty() {
+            entry.path.splice(..0, self.prefix.iter().copied());
+            if let Kind::HardLink(target) = &mut entry.kind {
+                target.splice(..0, self.prefix.iter().copied());
+            }
+        }
         if let Some(latest) = self.style.clamp.filter(|&latest| entry.mtime >= latest) {
             (entry.mtime, entry.mtime_nanos) = (latest, 0);
         }

@@ -81,9 +81,19 @@ pub fn directory(path: &str) -> Vec<u8> {
     plain(path, Kind::Directory, 0o755, 0)
 }
 
+/// The entry of such a file.
+pub(crate) fn entry(path: &str, size: u64) -> Entry {
+    made(path, Kind::File, 0o644, size)
+}
+
 fn plain(path: &str, kind: Kind, mode: u32, size: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(RECORD);
-    let entry = Entry {
+    header(&made(path, kind, mode, size), &mut out);
+    out
+}
+
+fn made(path: &str, kind: Kind, mode: u32, size: u64) -> Entry {
+    Entry {
         path: path.as_bytes().to_vec(),
         kind,
         mode,
@@ -95,9 +105,7 @@ fn plain(path: &str, kind: Kind, mode: u32, size: u64) -> Vec<u8> {
         size,
         segments: None,
         offset: 0,
-    };
-    header(&entry, &mut out);
-    out
+    }
 }
 
 /// Writes a small file with its header and padding.

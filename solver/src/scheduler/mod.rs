@@ -11,7 +11,7 @@
 //! written by tasks that outlive the answer: see [`Solution::settled`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use futures_util::future::try_join_all;
@@ -28,6 +28,7 @@ use crate::worker::{Component, Part, Records, Worker};
 
 mod reports;
 mod run;
+mod writer;
 
 use reports::Reports;
 use run::{Run, Slot};
@@ -69,13 +70,20 @@ pub struct SolveOptions {
     pub events: EventSender,
 }
 
-/// The target's result.
-#[derive(Debug)]
-pub struct Solution<Output> {
+/// What came of one target.
+#[derive(Debug, Clone)]
+pub struct Solved<Output> {
     /// The result.
     pub output: Output,
     /// The target's recipe key, under which the cache graph of the build is found.
     pub recipe: CacheKey,
+}
+
+/// The targets' results.
+#[derive(Debug)]
+pub struct Solution<Output> {
+    /// In the order of the targets.
+    pub targets: Vec<Solved<Output>>,
     /// How many vertices were carried out, sources aside.
     pub executed: usize,
     /// The recipe keys of all vertices that the target needs, for the cache graph.
@@ -101,20 +109,28 @@ where
         Self { worker, records }
     }
 
-    /// Solves `target`. Must be called inside a tokio runtime.
+    /// Solves `targets` side by side; what they share is carried out once. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The first vertex that failed, or that the build was cancelled.
     pub async fn solve(
         &self,
         graph: Arc<Graph>,
-        target: VertexId,
+        targets: &[VertexId],
         options: SolveOptions,
     ) -> Result<Solution<W::Output>, SolveError<W::Error, R::Error>> {
-        let order = graph.reachable(&[target]);
+        let order = graph.reachable(targets);
         let keys = self.keys(&graph, &order, &options).await?;
         let recipes = order.iter().filter_map(|id| keys[id.index()].as_ref().map(|key| (*id, key.recipe))).collect();
-        let run = Arc::new(Run {
+        let run = Arc::new_cyclic(|run: &Weak<Run<W, R>>| Run {
+            writes: {
+                let run = Weak::clone(run);
+                writer::start(Arc::clone(&self.records), move |error| {
+                    if let Some(run) = run.upgrade() {
+                        run.stop(SolveError::Records(error));
+                    }
+                })
+            },
             worker: Arc::clone(&self.worker),
             records: Arc::clone(&self.records),
             reports: Mutex::new(Reports::new(&graph, &order)),
@@ -129,15 +145,19 @@ where
             settling: TaskTracker::new(),
         });
 
-        let result = Run::demand(&run, target);
-        let outcome = Run::<W, R>::wait(result).await;
+        let answers: Vec<_> = targets.iter().map(|&target| Run::demand(&run, target)).collect();
+        let mut solved = Vec::with_capacity(targets.len());
+        for (&target, answer) in targets.iter().zip(answers) {
+            if let Ok(output) = Run::<W, R>::wait(answer).await {
+                solved.push(Solved { output, recipe: run.key(target).recipe });
+            }
+        }
         run.executing.close();
         run.executing.wait().await;
         run.settling.close();
-        if let Ok(output) = outcome {
+        if solved.len() == targets.len() && lock(&run.failure).is_none() {
             return Ok(Solution {
-                output,
-                recipe: run.key(target).recipe,
+                targets: solved,
                 executed: lock(&run.reports).executed,
                 recipes,
                 tracker: run.settling.clone(),
@@ -147,21 +167,28 @@ where
         Err(lock(&run.failure).take().unwrap_or(SolveError::Cancelled))
     }
 
-    /// The recipe keys of all vertices. Only local sources need work for it, and they do it side by side.
+    /// The recipe keys of all vertices. Only local and remote sources need work for it, and they do it side by side.
     async fn keys(
         &self,
         graph: &Graph,
         order: &[VertexId],
         options: &SolveOptions,
     ) -> Result<Vec<Option<Key>>, SolveError<W::Error, R::Error>> {
-        let files = tokio::select! {
+        let sources = async {
+            tokio::try_join!(
+                self.local_files(graph, order, &options.events),
+                self.remote_sources(graph, order, &options.events)
+            )
+        };
+        let (files, fetched) = tokio::select! {
             () = options.cancel.cancelled() => return Err(SolveError::Cancelled),
-            files = self.local_files(graph, order, &options.events) => files?,
+            sources = sources => sources?,
         };
         let mut keys: Vec<Option<Key>> = (0..graph.len()).map(|_| None).collect();
         for &id in order {
             let vertex = graph.vertex(id);
-            let definition = cache_key::definition(&vertex.op);
+            let mut definition = cache_key::definition(&vertex.op);
+            definition.extend(fetched.get(&id).map(cache_key::fetched));
             let op = cache_key::op_digest(&definition);
             let mut fresh = vertex.ignore_cache;
             let mut inputs = Vec::with_capacity(vertex.inputs.len());
@@ -183,6 +210,32 @@ where
             keys[id.index()] = Some(Key { op, recipe, components, inputs, fresh });
         }
         Ok(keys)
+    }
+
+    /// What is at each remote source now.
+    async fn remote_sources(
+        &self,
+        graph: &Graph,
+        order: &[VertexId],
+        events: &EventSender,
+    ) -> Result<HashMap<VertexId, ContentDigest>, SolveError<W::Error, R::Error>> {
+        let sources = order.iter().filter_map(|&id| match &graph.vertex(id).op {
+            op @ Op::Source(source) if op.is_remote() => Some((id, source)),
+            _ => None,
+        });
+        let digests = sources.map(|(id, source)| async move {
+            let started = Instant::now();
+            match self.worker.source_digest(source, &[]).await {
+                Ok(digest) => Ok((id, digest)),
+                Err(source) => {
+                    send(events, Event::Started { vertex: id, at: SystemTime::now() }).await;
+                    let message = source.to_string();
+                    send(events, Event::Failed { vertex: id, message, took: started.elapsed() }).await;
+                    Err(SolveError::Vertex { vertex: id, source })
+                }
+            }
+        });
+        Ok(try_join_all(digests).await?.into_iter().collect())
     }
 
     /// The content digest of what each vertex selects from local sources, by user and input position.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reports::Reports;
+use super::writer::{Write, Writes};
 use super::{Key, SolveError, lock, send};
 use crate::cache_key::{self, InputKey};
 use crate::digest::{CacheKey, ContentDigest};
@@ -16,7 +17,7 @@ use crate::graph::{Graph, Vertex, VertexId};
 use crate::miss_reason::MissReason;
 use crate::op::{Op, Source};
 use crate::progress::{Event, EventSender, VertexLog};
-use crate::worker::{Nearest, Record, Records, Task, TaskInput, Worker};
+use crate::worker::{Change, Nearest, Record, Records, Task, TaskInput, Worker};
 
 /// The build is over; why is in [`Run::failure`].
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +51,11 @@ pub(super) struct Run<W: Worker, R: Records<Output = W::Output>> {
     pub(super) cancel: CancellationToken,
     pub(super) events: EventSender,
     pub(super) failure: Mutex<Option<SolveError<W::Error, R::Error>>>,
+    /// The vertices, until they are carried out and their records are written.
     pub(super) executing: TaskTracker,
+    /// The content keys that nobody waits for.
     pub(super) settling: TaskTracker,
+    pub(super) writes: Writes<W::Output, W::Guard>,
 }
 
 impl<W, R> Run<W, R>
@@ -94,10 +98,12 @@ where
         if self.cancel.is_cancelled() {
             return Err(Stopped);
         }
-        if let Op::Source(source) = &vertex.op {
+        if let Op::Source(source) = &vertex.op
+            && !vertex.op.is_remote()
+        {
             let output = self.run_worker(id, Vec::new(), None).await?;
             if let Source::Image { .. } = source {
-                self.record_source(id, &output).await?;
+                self.record_source(id, &output)?;
             }
             if !matches!(source, Source::Local { .. }) {
                 self.report_cached(id).await;
@@ -122,9 +128,12 @@ where
         if !vertex.ignore_cache && self.records(self.records.has_op(&key.op))? {
             let digest = self.content_key(id, &inputs).await?;
             if let Some(found) = self.records(self.records.by_content(&digest))? {
-                let output = self.worker.rebase(vertex, &inputs, &found.output);
+                let output = match inputs.as_slice() {
+                    [] => found.output.clone(),
+                    inputs => self.worker.rebase(vertex, inputs, &found.output),
+                };
                 let record = Record { content: Some(digest), ..self.record(id, output.clone(), &found) };
-                self.insert(record).await?;
+                self.insert(record, None);
                 self.report_cached(id).await;
                 return Ok(output);
             }
@@ -175,8 +184,8 @@ where
         let took = started.elapsed();
         drop(permit);
 
-        self.insert(self.new_record(id, content, output.clone(), took)).await?;
-        drop(guard);
+        // What follows does not wait for the record; other builders wait for it at the key.
+        self.insert(self.new_record(id, content, output.clone(), took), Some(guard));
         if content.is_none() {
             self.settle(id, inputs_kept);
         }
@@ -213,12 +222,8 @@ where
         let run = Arc::clone(self);
         self.settling.spawn(async move {
             let Ok(content) = run.content_key(id, &inputs).await else { return };
-            let recipe = run.key(id).recipe;
-            let records = Arc::clone(&run.records);
-            let written = blocking(move || records.set_content_key(&recipe, &content)).await;
-            if let Err(error) = written {
-                run.stop(SolveError::Records(error));
-            }
+            let change = Change::ContentKey { recipe: run.key(id).recipe, content };
+            run.send_write(Write { change, guard: None, token: run.settling.token() });
         });
     }
 
@@ -256,11 +261,12 @@ where
     }
 
     /// Images are recorded, too, so that the cache graph knows what its steps stand on.
-    async fn record_source(&self, id: VertexId, output: &W::Output) -> Result<(), Stopped> {
+    fn record_source(&self, id: VertexId, output: &W::Output) -> Result<(), Stopped> {
         if self.records(self.records.by_recipe(&self.key(id).recipe))?.is_some() {
             return Ok(());
         }
-        self.insert(self.new_record(id, None, output.clone(), Duration::ZERO)).await
+        self.insert(self.new_record(id, None, output.clone(), Duration::ZERO), None);
+        Ok(())
     }
 
     fn new_record(
@@ -302,9 +308,13 @@ where
         }
     }
 
-    async fn insert(&self, record: Record<W::Output>) -> Result<(), Stopped> {
-        let records = Arc::clone(&self.records);
-        self.records(blocking(move || records.insert(&record)).await)
+    fn insert(&self, record: Record<W::Output>, guard: Option<W::Guard>) {
+        self.send_write(Write { change: Change::Insert(record), guard, token: self.executing.token() });
+    }
+
+    fn send_write(&self, write: Write<W::Output, W::Guard>) {
+        // A writer that is gone has failed, and said so.
+        let _ = self.writes.send(write);
     }
 
     fn records<T>(&self, result: Result<T, R::Error>) -> Result<T, Stopped> {
@@ -316,7 +326,7 @@ where
     }
 
     /// Ends the build; the first reason is the one that is told.
-    fn stop(&self, error: SolveError<W::Error, R::Error>) -> Stopped {
+    pub(super) fn stop(&self, error: SolveError<W::Error, R::Error>) -> Stopped {
         let mut failure = lock(&self.failure);
         // A worker that was cancelled fails, too; its error is not the reason.
         if failure.is_none() && !self.cancel.is_cancelled() {
@@ -351,7 +361,7 @@ where
 }
 
 /// SQLite and the file system are synchronous: the one way into them from here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use builder_solver::digest::FramedHasher;
 use builder_solver::{
-    CacheKey, ContentDigest, Event, Exec, FileAction, FileOp, Graph, MissReason, Nearest, NetworkMode, Op, OpDigest,
-    Origin, Owner, PathChange, Picked, Record, Records, Selection, SolveError, SolveOptions, Solver, Source, Task,
-    Vertex, VertexId, Worker,
+    CacheKey, Change, ContentDigest, Event, Exec, FileAction, FileOp, Graph, MissReason, Nearest, NetworkMode, Op,
+    OpDigest, Origin, Owner, PathChange, Picked, Record, Records, Selection, SolveError, SolveOptions, Solver, Source,
+    Task, Vertex, VertexId, Worker,
 };
 use tokio::sync::{Barrier, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -72,8 +72,15 @@ impl Worker for FakeWorker {
     type Guard = tokio::sync::OwnedMutexGuard<()>;
 
     async fn source_digest(&self, source: &Source, picked: &[Picked]) -> Result<ContentDigest, Failure> {
-        let Source::Local { name } = source else { return Err(Failure("not local".into())) };
         let files = self.files.lock().unwrap();
+        let name = match source {
+            Source::Local { name } => name,
+            Source::Http(http) => {
+                let content = files.get(&http.url).ok_or_else(|| Failure(format!("`{}` not found", http.url)))?;
+                return Ok(digest(content));
+            }
+            _ => return Err(Failure("neither local nor remote".into())),
+        };
         let mut text = name.clone();
         for path in picked.iter().flat_map(|picked| &picked.selection.sources) {
             let content = files.get(path).ok_or_else(|| Failure(format!("`{path}` not found")))?;
@@ -89,6 +96,10 @@ impl Worker for FakeWorker {
 
     async fn execute(&self, task: Task<Output>) -> Result<Output, Failure> {
         match &task.vertex.op {
+            Op::Source(Source::Http(http)) => {
+                self.ran.lock().unwrap().push(format!("get {}", http.url));
+                Ok(self.files.lock().unwrap().get(&http.url).cloned().unwrap_or_default())
+            }
             Op::Source(source) => Ok(format!("{source:?}")),
             Op::Merge => Ok(format!("merge({}|{})", task.inputs[0].output, task.inputs[1].output)),
             Op::File(file) => {
@@ -152,17 +163,22 @@ impl Records for FakeRecords {
         Ok(self.records.lock().unwrap().iter().any(|record| record.op == *op))
     }
 
-    fn insert(&self, record: &Record<Output>) -> Result<(), Infallible> {
-        self.evicted.lock().unwrap().retain(|key| *key != record.recipe);
+    fn apply(&self, changes: &[Change<Output>]) -> Result<(), Infallible> {
+        let mut evicted = self.evicted.lock().unwrap();
         let mut records = self.records.lock().unwrap();
-        records.retain(|old| old.recipe != record.recipe);
-        records.push(record.clone());
-        Ok(())
-    }
-
-    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Infallible> {
-        for record in self.records.lock().unwrap().iter_mut().filter(|record| record.recipe == *recipe) {
-            record.content = Some(*content);
+        for change in changes {
+            match change {
+                Change::Insert(record) => {
+                    evicted.retain(|key| *key != record.recipe);
+                    records.retain(|old| old.recipe != record.recipe);
+                    records.push(record.clone());
+                }
+                Change::ContentKey { recipe, content } => {
+                    for record in records.iter_mut().filter(|record| record.recipe == *recipe) {
+                        record.content = Some(*content);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -244,6 +260,7 @@ pub(crate) fn exec(command: &str) -> Op {
         network: NetworkMode::Default,
         script: None,
         proxy_env: vec![],
+        ..Exec::default()
     })
 }
 
@@ -296,6 +313,16 @@ impl Machine {
         jobs: Option<usize>,
         cancel: CancellationToken,
     ) -> Built {
+        self.build_all(graph, &[target], jobs, cancel).await
+    }
+
+    pub(crate) async fn build_all(
+        &self,
+        graph: &Graph,
+        targets: &[VertexId],
+        jobs: Option<usize>,
+        cancel: CancellationToken,
+    ) -> Built {
         let (events, mut received) = mpsc::channel(64);
         let collector = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -306,10 +333,11 @@ impl Machine {
         });
         let solver = Solver::new(Arc::clone(&self.worker), Arc::clone(&self.records));
         let options = SolveOptions { jobs, cancel, events };
-        let solution = solver.solve(Arc::new(graph.clone()), target, options).await;
+        let solution = solver.solve(Arc::new(graph.clone()), targets, options).await;
         let (result, executed) = match solution {
             Ok(solution) => {
-                let (output, executed) = (solution.output.clone(), solution.executed);
+                let outputs: Vec<_> = solution.targets.iter().map(|target| target.output.as_str()).collect();
+                let (output, executed) = (outputs.join(" and "), solution.executed);
                 solution.settled().await;
                 (Ok(output), executed)
             }

@@ -18,6 +18,7 @@ fn a_build_from_end_to_end() {
         detail: vec!["because".into()],
         url: Some("https://docs.docker.com/go/dockerfile/rule/json-args-recommended/".into()),
         line: Some(4),
+        ..Warning::default()
     });
     script.progress.finish();
     let text = script.sink.text();

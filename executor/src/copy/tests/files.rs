@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags, makedev};
@@ -101,6 +102,40 @@ fn set_id_bits_survive_the_owner() {
 }
 
 #[test]
+fn sockets_of_a_context_become_empty_files() {
+    let sandbox = Sandbox::new();
+    let from = sandbox.tree("from", &["d/", "f=1"]);
+    for name in ["one", "d/two"] {
+        UnixListener::bind(from.join(name)).unwrap();
+        fs::set_permissions(from.join(name), fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let root = sandbox.tree("root", &[]);
+    let copy = |sources: &[&str], dest: &str| copy_action(selection(sources, &[], false), dest);
+    let context = sandbox.context("from", &[]);
+    run_copy(&root, context.source(), &copy(&["."], "/all")).unwrap();
+    run_copy(&root, context.source(), &copy(&["one", "d/t*"], "/named/")).unwrap();
+    // Those of a snapshot can't be in a layer and are left out.
+    let snapshot = FileSource::snapshot(open(&from)).unwrap();
+    run_copy(&root, &snapshot, &copy(&["."], "/snapshot")).unwrap();
+    assert_eq!(
+        show(&root),
+        [
+            "all/",
+            "all/d/",
+            "all/d/two=@640",
+            "all/f=1",
+            "all/one=@640",
+            "named/",
+            "named/one=@640",
+            "named/two=@640",
+            "snapshot/",
+            "snapshot/d/",
+            "snapshot/f=1",
+        ]
+    );
+}
+
+#[test]
 fn hard_links_stay_one_file() {
     copied(
         |from| {
@@ -183,14 +218,13 @@ fn odd_names() {
 }
 
 #[test]
-fn fifos_and_devices_but_no_sockets() {
+fn fifos_and_devices() {
     copied(
         |from| {
             let mode = Mode::from_raw_mode(0o640);
             rustix::fs::mkfifoat(CWD, from.join("fifo"), mode).unwrap();
             rustix::fs::mknodat(CWD, from.join("null"), FileType::CharacterDevice, mode, makedev(1, 3)).unwrap();
             rustix::fs::mknodat(CWD, from.join("loop"), FileType::BlockDevice, mode, makedev(7, 0)).unwrap();
-            std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         },
         |to| {
             let shown = show(to);

@@ -34,7 +34,12 @@ fn destinations() {
         (&[], &["./f"], "/../new", &["new=1"]),
         // Several files.
         (&[], &["f", "g"], "/d/", &["d/", "d/f=1", "d/g=2"]),
-        (&[], &["f", "g"], "/d", &["d/", "d/f=1", "d/g=2"]),
+        // Without a slash each goes to the same place, unless a directory is there.
+        (&[], &["f", "g"], "/d", &["d=2"]),
+        (&["d/"], &["f", "g"], "/d", &["d/", "d/f=1", "d/g=2"]),
+        (&["o=0"], &["f", "g"], "/o", &["o=2"]),
+        (&[], &["d", "f"], "/n", &["n/", "n/f=1", "n/x=3", "n/y/", "n/y/z=4"]),
+        (&[], &["f", "nothing*"], "/d", &["d=1"]),
         (&[], &["f", "d/x"], "/d/", &["d/", "d/f=1", "d/x=3"]),
         // The last one wins.
         (&[], &["d/x", "e/x"], "/d/", &["d/", "d/x=5"]),
@@ -87,6 +92,7 @@ fn conflicts() {
         (&["n/f/"], &["f"], "/n/", "can't replace the directory `/n/f` by a file"),
         (&["n/y=0"], &["d"], "/n", "can't copy the directory `d/y` to `/n/y`, which is not a directory"),
         (&["n=0"], &["d"], "/n", "can't copy the directory `d` to `/n`, which is not a directory"),
+        (&[], &["f", "d"], "/n", "can't copy the directory `d` to `/n`, which is not a directory"),
         (&["n=0"], &["f"], "/n/", "can't copy to `/n`: `/n` is not a directory"),
         (&["n=0"], &["f"], "/n/x/y", "can't copy to `/n/x`: `/n` is not a directory"),
         (&["n/y -> ../r", "r/"], &["d"], "/n", "which is not a directory but a symbolic link"),
@@ -130,9 +136,9 @@ fn owners_and_modes() {
         (
             Owner::Default,
             Some(FileMode::Octal(0o2510)),
-            &["n/@2510", "n/d/@2510", "n/d/run=@2510", "n/d/s=@2510", "n/f=@2510"],
+            &["n/", "n/d/@2510", "n/d/run=@2510", "n/d/s=@2510", "n/f=@2510"],
         ),
-        (Owner::Default, Some(symbolic("a-x")), &["n/@644", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
+        (Owner::Default, Some(symbolic("a-x")), &["n/", "n/d/@600", "n/d/run=", "n/d/s=@4644", "n/f="]),
     ] {
         let sandbox = Sandbox::new();
         sandbox.tree("context", &["f=", "d/run=@755", "d/s=@4755", "d/@700"]);

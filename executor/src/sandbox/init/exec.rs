@@ -101,22 +101,12 @@ impl Program {
         };
         let path = path.to_string_lossy();
         match error {
-            Errno::ENOENT | Errno::ENOTDIR => Failure::NotFound {
-                program,
-                reason: format!(
-                    "{path} is there, but the interpreter that it names (a `#!` line, or the dynamic loader) is not in the image"
-                ),
-            },
+            Errno::ENOENT | Errno::ENOTDIR => Failure::NoInterpreter { program, path: path.into_owned() },
             Errno::EACCES => Failure::NotExecutable {
                 program,
                 reason: format!("permission denied: {path} is not an executable file, or the user may not run it"),
             },
-            Errno::ENOEXEC => Failure::NotExecutable {
-                program,
-                reason: format!(
-                    "exec format error: {path} is neither a program for this machine nor a script with a `#!` line"
-                ),
-            },
+            Errno::ENOEXEC => Failure::WrongFormat { program, path: path.into_owned() },
             error => Failure::NotExecutable { program, reason: error.desc().to_lowercase() },
         }
     }

@@ -12,6 +12,7 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::{Attempt, Failure};
 use super::super::wire::{self, Description, Message, Plan, Stream};
+use super::handed::Handed;
 use super::trees::Trees;
 use super::{Base, Step, caps, exec, mounts, network, terminal};
 use crate::sys;
@@ -81,18 +82,15 @@ fn finish(base: &Base, mut trees: Trees, request: &mut Request) -> Step<Infallib
     sys::unshare(UnshareFlags::NEWCGROUP).attempt("make a cgroup name space")?;
     let own_network = enter_network(&plan, &spec, request)?;
     let list = |paths: &Option<Vec<String>>| paths.clone().unwrap_or_default();
-    trees.adjust(&list(linux.masked_paths()), &list(linux.readonly_paths()), own_network)?;
+    trees.adjust(&list(linux.masked_paths()), &list(linux.readonly_paths()), own_network, plan.privileged)?;
 
-    let further = &mut request.further;
     let cgroups = match (base.unified_cgroups, plan.cgroups.is_empty()) {
         (true, _) => mounts::Cgroups::Unified,
         (false, false) => mounts::Cgroups::Limited,
         (false, true) => mounts::Cgroups::Hidden,
     };
-    mounts::fill(&request.root, &trees, &spec, cgroups, |mount| {
-        let (_, index) = plan.mounts.iter().find(|(candidate, _)| *candidate == mount)?;
-        further.get_mut(*index)?.take()
-    })?;
+    let handed = Handed::new(&plan, &mut request.further);
+    mounts::fill(&request.root, &trees, &spec, cgroups, plan.privileged, handed)?;
     super::enter_root(&request.root)?;
     if let Some(name) = spec.hostname() {
         rustix::system::sethostname(name.as_bytes()).attempt("set the host name")?;

@@ -6,6 +6,7 @@
 mod caps;
 mod exec;
 mod first;
+mod handed;
 mod keeper;
 mod mounts;
 mod network;
@@ -158,7 +159,7 @@ fn prepare_base() -> Step<Base> {
 
     let root = new_file_system("tmpfs", &[("mode", "755"), ("size", "1m")], MountAttrFlags::empty())?;
     rustix::process::umask(Mode::empty());
-    for name in ["dev", "empty", "proc", "root", "sys"] {
+    for name in ["dev", "empty", "proc", "root", "sys", "tree"] {
         rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755)).attempt("make a directory in memory")?;
     }
     attach_over_root(&root)?;

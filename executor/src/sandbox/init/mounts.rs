@@ -10,9 +10,10 @@ use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{FileType, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::mount::MountAttrFlags;
 
-use super::super::error::{Attempt, Error, Failure};
+use super::super::error::{Attempt, Failure};
 use super::super::mount_options::MountOptions;
 use super::super::spec::standard_mounts;
+use super::handed::{Handed, refused};
 use super::trees::Trees;
 use super::{Step, attach, kind_of, new_file_system, open_directory};
 use crate::rootfs::in_root;
@@ -29,20 +30,25 @@ pub(super) enum Cgroups {
     Hidden,
 }
 
-/// Attaches `root` and fills it. `detached` gives the mount that the builder made for the mount with this index.
+/// Attaches `root` and fills it.
 pub(super) fn fill(
     root: &OwnedFd,
     trees: &Trees,
     spec: &Spec,
     cgroups: Cgroups,
-    mut detached: impl FnMut(usize) -> Option<OwnedFd>,
+    privileged: bool,
+    mut handed: Handed<'_>,
 ) -> Step<()> {
     attach(root, open_directory("/root")?).attempt("attach the root file system")?;
+    if privileged {
+        let attr = MountAttr { clear: libc::MOUNT_ATTR_NODEV, ..MountAttr::default() };
+        sys::mount_setattr(root, false, attr).attempt("allow devices in the root file system")?;
+    }
     let standard = standard_mounts();
     let mut has_dev = false;
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let destination = mount.destination().as_path();
-        if let Some(tree) = detached(index) {
+        if let Some(tree) = handed.take(index, mount)? {
             let is_directory = kind_of(&tree)? == FileType::Directory;
             let target = mount_point(root, destination, is_directory)?;
             attach(&tree, &target).attempt_with(|| format!("mount {}", destination.display()))?;
@@ -58,7 +64,7 @@ pub(super) fn fill(
             }
             // Part of the tree that was put at /dev.
             ("devpts", "/dev/pts") | ("mqueue", "/dev/mqueue") | ("tmpfs", "/dev/shm") if is_standard && has_dev => {}
-            ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root, cgroups)?,
+            ("cgroup", "/sys/fs/cgroup") if is_standard => control_groups(root, cgroups, privileged)?,
             ("tmpfs", _) => temporary(root, mount)?,
             (kind, at) => {
                 return Err(Failure::Unsupported(format!("a mount of type {kind:?} at {at} with these options")));
@@ -144,28 +150,25 @@ fn open_or_make(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd
 }
 
 fn temporary(root: &OwnedFd, mount: &Mount) -> Step<()> {
-    let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default()).map_err(|error| match error {
-        Error::Refused(reason) => Failure::Refused(reason),
-        other => Failure::Refused(other.to_string()),
-    })?;
+    let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default()).map_err(refused)?;
     let data: Vec<(&str, &str)> = options.data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let tree = new_file_system("tmpfs", &data, MountAttrFlags::from_bits_retain(options.set as u32))?;
     let target = mount_point(root, mount.destination(), true)?;
     attach(&tree, &target).attempt_with(|| format!("mount {}", mount.destination().display()))
 }
 
-/// Shows the sandbox its own control group, read-only. What this kernel lacks is left out.
-fn control_groups(root: &OwnedFd, cgroups: Cgroups) -> Step<()> {
+/// Shows the sandbox its own control group, read-only unless it is privileged. What this kernel lacks is left out.
+fn control_groups(root: &OwnedFd, cgroups: Cgroups, privileged: bool) -> Step<()> {
     const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
         .union(MountAttrFlags::MOUNT_ATTR_NODEV)
         .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
-    let read_only = QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let protected = if privileged { QUIET } else { QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY };
     if cgroups == Cgroups::Hidden {
         return Ok(());
     }
     let Ok(target) = in_root::open_directory(root, Path::new("/sys/fs/cgroup")) else { return Ok(()) };
     if cgroups == Cgroups::Unified {
-        return match new_file_system("cgroup2", &[], read_only) {
+        return match new_file_system("cgroup2", &[], protected) {
             Ok(tree) => attach(&tree, &target).attempt("mount /sys/fs/cgroup"),
             Err(_) => Ok(()),
         };
@@ -174,7 +177,7 @@ fn control_groups(root: &OwnedFd, cgroups: Cgroups) -> Step<()> {
     attach(&holder, &target).attempt("mount /sys/fs/cgroup")?;
     for controller in ["memory", "pids", "cpu", "cpuacct", "cpuset"] {
         // Controllers that are mounted together on the host can't be mounted alone.
-        let Ok(tree) = new_file_system("cgroup", &[(controller, "")], read_only) else { continue };
+        let Ok(tree) = new_file_system("cgroup", &[(controller, "")], protected) else { continue };
         rustix::fs::mkdirat(&holder, controller, Mode::from_raw_mode(0o755))
             .attempt("make a directory for a controller")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -6,7 +6,8 @@
 //!
 //! `/dev` is mounted such that devices in it can't be opened, like every other file system in a sandbox. The six
 //! harmless ones are mounted over themselves without that restriction. So what a process makes with mknod(2) is of
-//! no use to it, and no device control group is needed.
+//! no use to it, and no device control group is needed. A privileged sandbox has none of these restrictions, and
+//! more devices.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -23,6 +24,20 @@ use crate::sys::{self, MountAttr};
 /// Name, major and minor number of the devices.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// What privileged processes get beside them, where `BuildKit` gives it: kernel messages, FUSE, character devices in
+/// user space, virtual machines, tunnels, and what makes loop devices.
+const PRIVILEGED_DEVICES: [(&str, u32, u32); 6] = [
+    ("kmsg", 1, 11),
+    ("fuse", 10, 229),
+    ("cuse", 10, 203),
+    ("kvm", 10, 232),
+    ("net/tun", 10, 200),
+    ("loop-control", 10, 237),
+];
+
+/// How many loop devices they get, of those that the machine has or will have.
+const LOOP_DEVICES: u32 = 64;
 
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
@@ -51,12 +66,13 @@ pub(super) fn prepare_base(masked: &[String]) -> Step<()> {
     let attr = MountAttr { set: u64::from((QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY).bits()), ..MountAttr::default() };
     sys::mount_setattr(&empty, false, attr).attempt("make an empty directory read-only")?;
     attach(&empty, open_directory("/empty")?).attempt("attach an empty directory")?;
-    attach_sys(masked).map(drop)
+    attach_sys(masked, false).map(drop)
 }
 
 /// A sysfs that shows the network name space of the caller.
-fn attach_sys(masked: &[String]) -> Step<OwnedFd> {
-    let sys = new_file_system("sysfs", &[], QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+fn attach_sys(masked: &[String], privileged: bool) -> Step<OwnedFd> {
+    let attributes = if privileged { QUIET } else { QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY };
+    let sys = new_file_system("sysfs", &[], attributes)?;
     attach(&sys, open_directory("/sys")?).attempt("attach /sys")?;
     mask(&sys, "/sys/", masked, None)?;
     Ok(sys)
@@ -66,19 +82,29 @@ impl Trees {
     /// Builds them with the default lists of hidden and read-only paths.
     pub(super) fn prepare() -> Step<Self> {
         let (masked, readonly) = (spec::masked_paths().to_vec(), spec::readonly_paths());
-        let dev = attach_dev()?;
+        let dev = attach_dev(false)?;
         let proc = attach_proc(&dev, &masked, &readonly)?;
         Ok(Self { proc, sys: open_directory("/sys")?, dev, masked, readonly })
     }
 
-    /// Builds again what was built for other lists or for another network name space than it will be used with.
-    pub(super) fn adjust(&mut self, masked: &[String], readonly: &[String], own_network: bool) -> Step<()> {
+    /// Builds again what was built for other lists, another network name space or less privilege than it will be used
+    /// with.
+    pub(super) fn adjust(
+        &mut self,
+        masked: &[String],
+        readonly: &[String],
+        own_network: bool,
+        privileged: bool,
+    ) -> Step<()> {
         let same_masks = self.masked == masked;
+        if privileged {
+            self.dev = attach_dev(true)?;
+        }
         if !same_masks || self.readonly != readonly {
             self.proc = attach_proc(&self.dev, masked, readonly)?;
         }
-        if !same_masks || own_network {
-            self.sys = attach_sys(masked)?;
+        if !same_masks || own_network || privileged {
+            self.sys = attach_sys(masked, privileged)?;
         }
         let known = |path: &&String| !path.starts_with("/proc/") && !path.starts_with("/sys/");
         match masked.iter().chain(readonly).find(known) {
@@ -123,24 +149,32 @@ fn mask(tree: &OwnedFd, prefix: &str, paths: &[String], dev: Option<&OwnedFd>) -
     Ok(())
 }
 
-fn attach_dev() -> Step<OwnedFd> {
+fn attach_dev(privileged: bool) -> Step<OwnedFd> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = new_file_system("tmpfs", &[("mode", "755"), ("size", "65536k")], attributes)?;
     attach(&dev, open_directory("/dev")?).attempt("attach /dev")?;
     let mut usable = Vec::with_capacity(DEVICES.len());
     for (name, major, minor) in DEVICES {
-        let number = rustix::fs::makedev(major, minor);
-        rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number)
-            .attempt_with(|| format!("make the device /dev/{name}"))?;
+        make_device(&dev, name, FileType::CharacterDevice, (major, minor), 0o666)?;
         let node = rustix::fs::openat(&dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .attempt("open a device")?;
         let view = clone_fd(&node, false).attempt("clone a device")?;
         usable.push((view, node));
     }
-    let attr = MountAttr { set: libc::MOUNT_ATTR_NODEV, ..MountAttr::default() };
-    sys::mount_setattr(&dev, false, attr).attempt("forbid devices in /dev")?;
-    for (view, node) in &usable {
-        attach(view, node).attempt("attach a device")?;
+    if privileged {
+        rustix::fs::mkdirat(&dev, "net", Mode::from_raw_mode(0o755)).attempt("make a directory in /dev")?;
+        for (name, major, minor) in PRIVILEGED_DEVICES {
+            make_device(&dev, name, FileType::CharacterDevice, (major, minor), 0o600)?;
+        }
+        for number in 0..LOOP_DEVICES {
+            make_device(&dev, &format!("loop{number}"), FileType::BlockDevice, (7, number), 0o660)?;
+        }
+    } else {
+        let attr = MountAttr { set: libc::MOUNT_ATTR_NODEV, ..MountAttr::default() };
+        sys::mount_setattr(&dev, false, attr).attempt("forbid devices in /dev")?;
+        for (view, node) in &usable {
+            attach(view, node).attempt("attach a device")?;
+        }
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, &dev, name).attempt("make a link in /dev")?;
@@ -158,6 +192,11 @@ fn attach_dev() -> Step<OwnedFd> {
         attach(&tree, &target).attempt_with(|| format!("attach /dev/{name}"))?;
     }
     Ok(dev)
+}
+
+fn make_device(dev: &OwnedFd, name: &str, kind: FileType, (major, minor): (u32, u32), mode: u32) -> Step<()> {
+    rustix::fs::mknodat(dev, name, kind, Mode::from_raw_mode(mode), rustix::fs::makedev(major, minor))
+        .attempt_with(|| format!("make the device /dev/{name}"))
 }
 
 /// Opens what is at `path` in a tree of the kernel; `None` when this kernel has no such thing.

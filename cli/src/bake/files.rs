@@ -1,0 +1,96 @@
+//! Finding and reading the files that define what to build.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use super::error::{BakeError, BakeResult, SourceFile};
+use super::syntax::{Body, json, native};
+
+/// The largest file.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What is read when no file is named; all that exist, later ones over earlier ones.
+const DEFAULT_FILES: [&str; 8] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "docker-bake.json",
+    "docker-bake.hcl",
+    "docker-bake.override.json",
+    "docker-bake.override.hcl",
+];
+
+/// What a file is written in.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// HCL or JSON.
+    Bake(Body),
+    /// YAML.
+    Compose,
+}
+
+/// Reads the files of `-f`, or of `BUILDX_BAKE_FILE`, or those that are here.
+pub(crate) fn read(named: &[String]) -> BakeResult<Vec<SourceFile>> {
+    let mut names = named.to_vec();
+    if names.is_empty()
+        && let Some(list) = std::env::var("BUILDX_BAKE_FILE").ok().filter(|list| !list.is_empty())
+    {
+        let separator = std::env::var("BUILDX_BAKE_PATH_SEPARATOR").ok().filter(|text| !text.is_empty());
+        let parts = list.split(separator.as_deref().unwrap_or(":")).map(str::trim).filter(|name| !name.is_empty());
+        names = parts.map(str::to_owned).collect();
+    }
+    if names.is_empty() {
+        let there = DEFAULT_FILES.into_iter().filter(|name| Path::new(name).exists());
+        let files = there.map(|name| read_file(name, name)).collect::<BakeResult<Vec<_>>>()?;
+        if files.is_empty() {
+            return Err(BakeError::new("couldn't find a bake definition in this directory")
+                .help("write a docker-bake.hcl, or name a file with -f"));
+        }
+        return Ok(files);
+    }
+    names.iter().map(|name| read_file(name, name.strip_prefix("cwd://").unwrap_or(name))).collect()
+}
+
+fn read_file(name: &str, path: &str) -> BakeResult<SourceFile> {
+    let fail = |error: std::io::Error| BakeError::new(format!("{name} can't be read: {error}"));
+    let mut bytes = Vec::new();
+    if path == "-" {
+        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
+    } else {
+        let file = fs::File::open(path).map_err(fail)?;
+        if file.metadata().map_err(fail)?.is_dir() {
+            return Err(BakeError::new(format!("{name} is a directory")).help("name the file in it"));
+        }
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(BakeError::new(format!("{name} is larger than {MAX_FILE} bytes: that is no bake definition")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        BakeError::new(format!("{name}:{line}: the file is not UTF-8"))
+    })?;
+    let name = if path == "-" { "<stdin>".to_owned() } else { name.to_owned() };
+    Ok(SourceFile { name, text })
+}
+
+/// Reads what a file says. Its name tells the language; a name that does not is no reason to give up.
+pub(crate) fn parse(file: &SourceFile, position: usize) -> BakeResult<Content> {
+    let text = &file.text;
+    let extension = file.name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("yaml" | "yml") => Ok(Content::Compose),
+        Some("json") => json::parse(text, position).map(Content::Bake),
+        Some("hcl") => native::parse(text, position).map(Content::Bake),
+        _ if text.trim_start_matches('\u{FEFF}').trim_start().starts_with('{') => {
+            json::parse(text, position).map(Content::Bake)
+        }
+        _ => native::parse(text, position).map(Content::Bake).or_else(|error| {
+            let services = text.lines().any(|line| line.trim_end() == "services:");
+            if services { Ok(Content::Compose) } else { Err(error) }
+        }),
+    }
+}

@@ -1,0 +1,76 @@
+use super::Bake;
+
+#[test]
+fn mistakes_are_underlined() {
+    insta::assert_snapshot!(
+        Bake::hcl("target \"default\" {\n  tagss = [\"a\"]\n}\n").fails().trim_end(),
+        @""
+    );
+    insta::assert_snapshot!(
+        Bake::hcl("target \"default\" {\n  tags = [\"app:${VERSIO}\"]\n}\nvariable \"VERSION\" {}\n").fails().trim_end(),
+        @""
+    );
+    insta::assert_snapshot!(
+        Bake::json("{\"target\": {\"default\": {\"tags\": [1, [2]]}}}\n").fails().trim_end(),
+        @""
+    );
+    insta::assert_snapshot!(
+        Bake::hcl("target \"default\" {\n  tags = [\"a\"\n").fails().trim_end(),
+        @""
+    );
+}
+
+#[test]
+fn messages() {
+    for (text, expected) in [
+        ("target \"a b\" {}", "\"a b\" can't be the name of a target"),
+        ("target {}", "`target` has one name"),
+        ("targt \"a\" {}", "there is no block `targt`"),
+        ("target \"default\" { name = \"x\" }", "`name` requires a `matrix`"),
+        ("group \"default\" { matrix = {} \n targets = [] }", "`matrix` is not supported for groups"),
+        ("group \"default\" {}", "the group `default` has no `targets`"),
+        ("target \"default\" { matrix = [1] }", "a matrix is an object of lists"),
+        ("target \"default\" { matrix = { a = 1 } }", "the axis `a` of the matrix is not a list"),
+        ("target \"default\" { matrix = { a = [1, 2] } }", "two targets of the matrix have the name \"default\""),
+        ("target \"default\" { args { a = 1 } }", "there is no block `args` in a target"),
+        ("target \"default\" { tags = \"x\" }", "`tags`: a list is needed here"),
+        ("target \"default\" { no-cache = 5 }", "`no-cache`: true or false is needed here"),
+        ("target \"default\" { args = [1] }", "`args`: an object is needed here"),
+        ("target \"default\" { secret = [\"ident=x\"] }", "a secret has no `ident`"),
+        ("target \"default\" { output = [\"dest=x\"] }", "type is required"),
+        ("target \"default\" { inherits = [\"gone\"] }", "failed to find target gone"),
+        ("target \"default\" { contexts = { a = \"target:default\" } }", "target default cannot link to itself"),
+        (
+            "target \"default\" { contexts = { a = \"target:b\" } }\ntarget \"b\" { contexts = { a = \"target:default\" } }",
+            "infinite loop from b to default",
+        ),
+        ("target \"default\" { contexts = { a = \"target:gone\" } }", "failed to find target gone"),
+        ("target \"default\" { tags = [target.gone.context] }", "there is no target `gone` to refer to"),
+        ("target \"default\" { tags = [target.default.tgs] }", "a target has no attribute `tgs`"),
+        ("function \"f\" { params = [a] }\ntarget \"default\" {}", "the function `f` has no `result`"),
+        (
+            "function \"f\" {\n params = [\"a b\", 1]\n result = 1\n }\ntarget \"default\" {}",
+            "a parameter is a plain name",
+        ),
+        ("x = 1\n", "failed to find target default"),
+        ("target \"app\" {}\n", "failed to find target default"),
+    ] {
+        let drawn = Bake::hcl(text).fails();
+        assert!(drawn.contains(expected), "{text}\n{drawn}");
+    }
+    assert!(Bake::hcl("target \"app\" {}").fails().contains("name one of app, or a group `default`"));
+    assert!(Bake::hcl("target \"app\" {}").target("ap").fails().contains("did you mean `app`?"));
+    assert!(Bake::hcl("").target("x*").fails().contains("could not find any target matching 'x*'"));
+    for (text, expected) in [
+        ("[1]", "a bake file in JSON is an object"),
+        ("{\"target\": 1}", "here must be an object"),
+        ("{\"target\": {\"a\": {\"tags\": [\"x\",]}}}", "expected a value"),
+        ("{\"a\" 1}", "expected `:`"),
+        ("{\"a\": tru}", "`tru` is not a JSON value"),
+        ("{\"a\": \"x}", "this string has no end"),
+        ("{} x", "expected the end of the file"),
+    ] {
+        let drawn = Bake::json(text).fails();
+        assert!(drawn.contains(expected), "{text}\n{drawn}");
+    }
+}

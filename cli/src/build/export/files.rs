@@ -1,0 +1,89 @@
+//! The files of results, without an image around them.
+
+use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::Context;
+use builder_executor::rootfs::{Purpose, RootMount};
+use builder_image::export::{Rooted, directories, remove_others, tars};
+use builder_image::layer::WriteOptions;
+
+use super::Exporter;
+use crate::error::CliResult;
+use crate::outputs::{Dest, LocalOutput, TarOutput};
+use crate::whole_file;
+
+/// The files of a platform; they are there as long as the mount is.
+struct Mounted {
+    _mount: RootMount,
+    root: OwnedFd,
+    /// `linux/arm64`.
+    name: String,
+    /// `linux_arm64`, when platforms are apart.
+    directory: String,
+}
+
+impl Mounted {
+    fn part(&self) -> Rooted<'_> {
+        Rooted { root: &self.root, name: &self.name, directory: &self.directory }
+    }
+}
+
+fn mount(exporter: &Exporter<'_>, split: Option<bool>) -> CliResult<Vec<Mounted>> {
+    let split = split.unwrap_or_else(|| exporter.result.is_multi());
+    let each = exporter.result.platforms.iter().map(|result| {
+        let mount = exporter.driver.mount(exporter.store, &result.snapshot, None, Purpose::Files)?;
+        let root = mount.as_fd().try_clone_to_owned()?;
+        let name = result.platform.to_string();
+        let directory = if split { name.replace('/', "_") } else { String::new() };
+        Ok(Mounted { _mount: mount, root, name, directory })
+    });
+    each.collect()
+}
+
+/// The time that no file is younger than.
+fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
+    exporter.result.platforms.iter().find_map(|result| result.plan.source_date_epoch)
+}
+
+/// Into a directory.
+pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<()> {
+    let mounted = mount(exporter, output.split)?;
+    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
+    let clamp = output.epoch.or(inherited(exporter));
+    let context = || format!("the result can't be written to {}", output.dest.display());
+    directories(&parts, &output.dest, clamp).with_context(context)?;
+    if output.delete {
+        remove_others(&parts, &output.dest).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// As a tarball, nothing of it in memory or in a temporary file.
+pub(super) fn tar(exporter: &Exporter<'_>, output: &TarOutput) -> CliResult<()> {
+    let mounted = mount(exporter, output.split)?;
+    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
+    let options = WriteOptions { clamp: output.epoch.or(inherited(exporter)) };
+    write_to(&output.dest, |out| {
+        tars(&parts, &options, out)?;
+        Ok(())
+    })
+}
+
+/// Opens the destination. The directories on the way to it are made.
+pub(super) fn write_to(dest: &Dest, work: impl FnOnce(&mut dyn Write) -> CliResult<()>) -> CliResult<()> {
+    match dest {
+        Dest::Stdout => {
+            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            work(&mut out)?;
+            Ok(out.flush().context("standard output can't be written")?)
+        }
+        Dest::Path(path) => {
+            if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+                std::fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
+            }
+            whole_file::write(path, work)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What is asked for: one build of a Dockerfile, and how the whole command behaves.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use builder_frontend::platform::Platform;
+
+use super::check::{CallRequest, Method};
+use super::export;
+use crate::commands::build::BuildArgs;
+use crate::error::{CliError, CliResult};
+use crate::outputs::OutputSpec;
+use crate::progress::{self, Mode};
+use crate::sync::{self, Durability};
+
+/// One build: what `builder build` does, or one target of a bake file.
+#[derive(Debug, Clone)]
+pub(crate) struct BuildRequest {
+    /// The target's name; `None` for `builder build`.
+    pub(crate) name: Option<String>,
+    /// What the command line of such a build says.
+    pub(crate) args: BuildArgs,
+    /// The Dockerfile itself, when it is no file.
+    pub(crate) dockerfile: Option<String>,
+    /// Named contexts that are the results of other requests, by their positions. Those come before this one.
+    pub(crate) links: BTreeMap<String, usize>,
+    /// Others need it, and nobody asked for it: it goes nowhere.
+    pub(crate) linked: bool,
+}
+
+impl BuildRequest {
+    /// `builder build`.
+    pub(crate) fn new(args: BuildArgs) -> Self {
+        Self { name: None, args, dockerfile: None, links: BTreeMap::new(), linked: false }
+    }
+
+    /// The question to answer instead of building, if there is one.
+    pub(crate) fn call(&self) -> Option<CallRequest> {
+        let alias = self.args.check.then(CallRequest::check);
+        alias.or(self.args.call).filter(|call| call.method != Method::Build)
+    }
+
+    /// Where the result goes: into the store when nothing else is said.
+    pub(crate) fn outputs(&self) -> CliResult<Vec<OutputSpec>> {
+        let mut outputs = match &self.args.outputs[..] {
+            _ if self.linked => Vec::new(),
+            [] => vec![OutputSpec::store()],
+            outputs => outputs.to_vec(),
+        };
+        if self.args.load && !outputs.iter().any(|output| matches!(output, OutputSpec::Image(_))) {
+            outputs.push(OutputSpec::store());
+        }
+        // What is wrong should not be told after an hour of building.
+        let forced = self.args.arguments.iter().any(|argument| argument.starts_with("BUILDKIT_MULTI_PLATFORM"));
+        export::prepare(&self.args, &mut outputs, forced || self.platforms()?.len() > 1)?;
+        Ok(outputs)
+    }
+
+    /// The platforms to build for, without repetitions; this machine's when none is named.
+    pub(crate) fn platforms(&self) -> CliResult<Vec<Platform>> {
+        let mut platforms = Vec::new();
+        for text in self.args.platforms.iter().filter(|text| !text.trim().is_empty()) {
+            let platform: Platform = match text.trim() {
+                "local" => Platform::host(),
+                text => text.parse().map_err(|error| CliError::Usage(format!("--platform: {error}")))?,
+            };
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::host());
+        }
+        Ok(platforms)
+    }
+}
+
+/// How the command behaves, whatever it builds.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// How progress is shown.
+    pub(crate) progress: progress::Options,
+    /// Nothing but the image id is printed.
+    pub(crate) quiet: bool,
+    /// Say why steps ran.
+    pub(crate) explain: bool,
+    /// How many steps run at once.
+    pub(crate) jobs: Option<usize>,
+    /// Where digests and names of all requests go, by target.
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// When the store is flushed.
+    pub(crate) durability: Durability,
+}
+
+impl Session {
+    /// From the flags that all builds have in common.
+    pub(crate) fn new(progress: Option<Mode>, quiet: bool, explain: bool, jobs: Option<u32>) -> CliResult<Self> {
+        let mode = if quiet { Some(Mode::Quiet) } else { progress };
+        let terminal = std::io::stderr().is_terminal();
+        let progress = progress::Options::resolve(mode, terminal, |name| std::env::var(name).ok())
+            .map_err(|error| CliError::Usage(error.to_string()))?;
+        Ok(Self {
+            progress,
+            quiet,
+            explain,
+            jobs: jobs.map(|jobs| jobs as usize),
+            metadata_file: None,
+            durability: sync::durability()?,
+        })
+    }
+}
+
+/// Refuses outputs that would destroy each other, before anything is built.
+pub(super) fn check_stdout(session: &Session, outputs: &[Vec<OutputSpec>]) -> CliResult<()> {
+    match outputs.iter().flatten().filter(|output| output.is_stdout()).count() {
+        0 => Ok(()),
+        1 if session.quiet => {
+            Err(CliError::Usage("--quiet prints the image id where the output is to go: give it a file".into()))
+        }
+        1 if std::io::stdout().is_terminal() => {
+            Err(CliError::Usage("refusing to write a tarball to a terminal: redirect it, or give dest=FILE".into()))
+        }
+        1 => Ok(()),
+        _ => Err(CliError::Usage("only one output can go to standard output".into())),
+    }
+}
