@@ -27,8 +27,12 @@ PACKAGES += runc crun
 PACKAGES += gzip bzip2 xz-utils zstd
 #   extended attributes and file capabilities; ACLs
 PACKAGES += attr acl libcap2-bin
+#   repositories to add, and their server
+PACKAGES += git
 #   looking at JSON
 PACKAGES += jq
+#   an agent and keys to forward; interpreters of programs for other machines
+PACKAGES += openssh-client qemu-user-static
 
 # What `make bench` compares with besides: Docker, and `time` for peak memory.
 BENCH_PACKAGES := docker.io time
@@ -86,7 +90,7 @@ test-apps: deps build base-tars ## builds, runs and changes real applications wi
 
 # Each fuzz target runs for this long. Without a nightly toolchain the stable one is told to take the unstable flags.
 FUZZ_SECONDS   := 600
-FUZZ_TARGETS   := grammar plan expand mount ignore wildcard tar reference
+FUZZ_TARGETS   := grammar plan expand mount ignore wildcard tar reference address
 FUZZ_SANITIZER := none
 FUZZ_CARGO      = $(if $(shell rustup toolchain list 2>/dev/null | grep '^nightly'),cargo +nightly,RUSTC_BOOTSTRAP=1 cargo)
 

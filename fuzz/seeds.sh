@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-for target in grammar plan expand ignore wildcard tar mount reference; do
+for target in grammar plan expand ignore wildcard tar mount reference address; do
     mkdir -p "corpus/$target"
     if [ -d "seeds/$target" ]; then cp "seeds/$target"/* "corpus/$target/"; fi
 done

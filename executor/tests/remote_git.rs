@@ -395,6 +395,35 @@ fn hostile_repositories_do_nothing() {
     repo.commit("link");
     let tree = Bench::tree(&bench.remotes(), &source(&bench.url("behind.git")));
     assert_eq!(fs::read_link(tree.join("out")).expect("a link").to_str(), Some(target.as_str()));
+    // A link and a directory of one name, in either order: the link must not be where the directory is looked for.
+    fs::create_dir_all(bench.dir.path().join("outside/x")).expect("ours");
+    fs::write(bench.dir.path().join("outside/x/victim"), "untouched").expect("ours");
+    let commit = sub.head();
+    for link_first in [true, false] {
+        let repo = bench.repo("twice.git");
+        let outside = bench.dir.path().join("outside");
+        let link = repo.input(&["hash-object", "-w", "--stdin"], outside.to_str().expect("UTF-8"));
+        let modules = format!("[submodule \"x\"]\n\tpath = a/x\n\turl = {}\n", bench.url("sub.git"));
+        let modules = repo.input(&["hash-object", "-w", "--stdin"], &modules);
+        let inner = repo.raw_tree(&entry("160000", "commit", "x", &commit));
+        let mut both = [entry("120000", "blob", "a", &link), entry("040000", "tree", "a", &inner)];
+        if !link_first {
+            both.reverse();
+        }
+        let tree = repo.raw_tree(&(entry("100644", "blob", ".gitmodules", &modules) + &both.concat()));
+        let commit = repo.output(&["commit-tree", "-m", "bad", &tree]);
+        repo.git(&["update-ref", "refs/heads/main", &commit]);
+        for (subdir, keep_git_dir) in [(None, false), (None, true), (Some("a"), false), (Some("a/x"), false)] {
+            let subdir = subdir.map(str::to_owned);
+            let wanted = GitSource { subdir, keep_git_dir, ..source(&bench.url("twice.git")) };
+            // Whatever comes of it.
+            let came = bench.remotes().git(&wanted, &|| false);
+            let left = fs::read_to_string(bench.dir.path().join("outside/x/victim"));
+            assert_eq!(left.expect("it is still there"), "untouched", "{wanted:?} {came:?}");
+            assert_eq!(fs::read_dir(bench.dir.path().join("outside/x")).expect("there").count(), 1);
+        }
+        fs::remove_dir_all(repo.path()).expect("ours");
+    }
     // Hooks and filters of the machine that builds are not obeyed, nor is what the repository asks for.
     let repo = bench.repo("filters.git");
     let filter = format!("[filter \"x\"]\n\tsmudge = touch {}\n", victim.with_extension("ran").display());

@@ -54,7 +54,10 @@ async fn programs_that_can_not_be_run() {
         assert!(error.to_string().contains(words), "{program}: {error}");
         let program_error = matches!(
             error,
-            Error::NotFound { .. } | Error::NotExecutable { .. } | Error::NoInterpreter { .. } | Error::WrongFormat { .. }
+            Error::NotFound { .. }
+                | Error::NotExecutable { .. }
+                | Error::NoInterpreter { .. }
+                | Error::WrongFormat { .. }
         );
         assert!(program_error, "{error:?}");
     }

@@ -1,8 +1,12 @@
 //! Planning: any Dockerfile that parses gives a graph or an error whose place lies in the text, the same one each time.
+//! So do the checks and the outline of what can be given to it.
 
 #![no_main]
 
+use builder_frontend::ast::Dockerfile;
 use builder_frontend::config::ImageConfig;
+use builder_frontend::lint::{Facts, Lines, check};
+use builder_frontend::outline::{outline, targets};
 use builder_frontend::parser::parse;
 use builder_frontend::plan::{BuildOptions, Images, ResolveError, ResolvedImage, plan};
 use builder_frontend::platform::Platform;
@@ -27,8 +31,26 @@ fn vertices(graph: &Graph) -> Vec<String> {
     graph.vertices().map(|vertex| format!("{vertex:?}")).collect()
 }
 
+fn checks(file: &Dockerfile, text: &str) {
+    let everything = ("BUILDKIT_DOCKERFILE_CHECK".to_owned(), Some("experimental=all".to_owned()));
+    let options = BuildOptions { build_args: vec![everything], ..BuildOptions::default() };
+    let facts = Facts { options: &options, images: &AnyImage, ignored: &|path| path.len() % 2 == 0, all_stages: true };
+    let report = check(file, &facts).expect("the options of the checks are right");
+    let lines = Lines::of(text);
+    for finding in &report.findings {
+        assert!(text.get(finding.span.clone()).is_some(), "{finding:?}");
+        assert!(text.get(finding.focus.clone()).is_some(), "{finding:?}");
+        let (first, last) = finding.lines(&lines);
+        assert!((1..=last).contains(&first), "{finding:?}");
+    }
+    assert_eq!(report, check(file, &facts).expect("as before"));
+    assert!(!targets(file).is_empty());
+    outline(file, &options, &AnyImage);
+}
+
 fuzz_target!(|text: &str| {
     let Ok(file) = parse(text) else { return };
+    checks(&file, text);
     let options = BuildOptions {
         build_args: vec![("A".to_owned(), Some("value".to_owned())), ("B".to_owned(), None)],
         project: "fuzz".to_owned(),

@@ -19,18 +19,18 @@ pub use crate::layer::write_roots as tars;
 /// links, devices, pipes, owners, modes, times and attributes. What is in `directory` already stays, unless something
 /// of the same name replaces it; links in it are followed inside of it only. Who is not root gets files of his own.
 ///
-/// `clamp`: no file is younger than this, in seconds since the epoch.
-pub fn directory(root: &OwnedFd, directory: &Path, clamp: Option<i64>) -> Result<Unpacked, Error> {
-    directories(&[Rooted::whole(root)], directory, clamp)
+/// `time`: every file has this one, in seconds since the epoch.
+pub fn directory(root: &OwnedFd, directory: &Path, time: Option<i64>) -> Result<Unpacked, Error> {
+    directories(&[Rooted::whole(root)], directory, time)
 }
 
 /// The same with several roots, each in its own directory or all together. What two of them have and is no directory
 /// is an error; then `directory` holds a part of the files.
-pub fn directories(roots: &[Rooted<'_>], directory: &Path, clamp: Option<i64>) -> Result<Unpacked, Error> {
+pub fn directories(roots: &[Rooted<'_>], directory: &Path, time: Option<i64>) -> Result<Unpacked, Error> {
     std::fs::create_dir_all(directory).map_err(|error| Error::at("create", directory, error))?;
     let target = open_target(directory)?;
     let Pulled { consumed, produced, .. } =
-        pull(false, |out| write_exact(roots, clamp, out), |input| unpack_stream(input, target.as_fd()));
+        pull(false, |out| write_exact(roots, time, out), |input| unpack_stream(input, target.as_fd()));
     match (produced, consumed) {
         (Err(Error::Stopped(_)) | Ok(()), consumed) => consumed.map_err(Error::from),
         // The reader only saw the stream end.

@@ -203,7 +203,7 @@ fn a_root_file_system_is_imported() {
     let tree = kit::everything(&scratch.path().join("tree"));
     let mut tar = Vec::new();
     let root = File::open(&tree.0).unwrap().into();
-    builder_image::export::tar(&root, &builder_image::layer::WriteOptions::default(), &mut tar).unwrap();
+    builder_image::export::tar(&root, None, &mut tar).unwrap();
     let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(&tar).unwrap();
     let imported = import(&store, &xz.finish().unwrap()[..], &config(), Limits::default()).unwrap();

@@ -188,7 +188,7 @@ proptest! {
         builder_image::export::directory(&root, &exported, None).unwrap();
         prop_assert_eq!(describe(&exported), describe(&tree.0));
         let mut tar = Vec::new();
-        builder_image::export::tar(&root, &WriteOptions::default(), &mut tar).unwrap();
+        builder_image::export::tar(&root, None, &mut tar).unwrap();
         let added = Tree::new(scratch.path().join("added"));
         let target: std::os::fd::OwnedFd = std::fs::File::open(&added.0).unwrap().into();
         let into = std::path::Path::new("/some/where");

@@ -133,6 +133,7 @@ for app in "${apps[@]}"; do
 
     heading 'the first build'
     build
+    must_lack 'warnings? found'
     check_build
 
     heading 'what it does'

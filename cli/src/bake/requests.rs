@@ -27,6 +27,8 @@ pub(crate) fn requests(selected: &Selected, granted: &Entitlements) -> BakeResul
     for name in selected.targets.keys() {
         order.add(name)?;
     }
+    let several = order.requests.len() > 1;
+    order.requests.iter_mut().for_each(|request| request.one_of_many = several);
     Ok(order.requests)
 }
 
@@ -64,6 +66,7 @@ impl<'a> Order<'a> {
             dockerfile: target.dockerfile_inline.clone(),
             links,
             linked: target.linked,
+            one_of_many: false,
         });
         self.known.insert(name, position);
         Ok(Some(position))

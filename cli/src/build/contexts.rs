@@ -96,7 +96,7 @@ impl Contexts {
                 let reference = git.reference.as_deref().map(|reference| format!("#{reference}")).unwrap_or_default();
                 format!("git source {}{reference}", redact(&git.remote))
             }
-            Address::Http(url) => format!("remote build context {}", redact(url)),
+            Address::Http(url) | Address::File(url) => format!("remote build context {}", redact(url)),
         };
         if let Some(known) = self.fetcher.known(address) {
             return Ok(Some(known));
@@ -114,6 +114,11 @@ impl Contexts {
         }
     }
 
+    fn fetch_named(&self, name: &str, address: &Address) -> CliResult<Option<Fetched>> {
+        let fetched = self.fetch(address, &format!("[context {name}]"));
+        fetched.map_err(|error| error.context(&format!("the build context `{name}` can't be used")))
+    }
+
     /// When the files of a source were made, for whoever wants all times to be that one.
     pub(super) fn time(&self, source: &Source) -> CliResult<Option<i64>> {
         let name = match source {
@@ -123,7 +128,7 @@ impl Contexts {
         };
         match self.files(name) {
             Some(Files::Tree(tree)) => tree.newest(),
-            Some(Files::Named(address)) => match self.fetch(&address, &format!("[context {name}]"))? {
+            Some(Files::Named(address)) => match self.fetch_named(name, &address)? {
                 Some(fetched) => fetched.tree().newest(),
                 None => Ok(None),
             },
@@ -154,7 +159,7 @@ impl Contexts {
                     let ignore = ignore_file(&open_directory(&path)?, None)?;
                     directory(&path, &ignore, store)?
                 }
-                Files::Named(address) => match self.fetch(&address, &format!("[context {name}]"))? {
+                Files::Named(address) => match self.fetch_named(name, &address)? {
                     Some(fetched) => fetched_tree(&fetched.tree(), store)?,
                     None => continue,
                 },

@@ -42,7 +42,9 @@ impl Images for StoreImages<'_> {
                 let there = if there.is_empty() { is.to_string() } else { there.join(", ") };
                 return Err(ResolveError {
                     message: format!("the image {full} in the store is for {there} and not for {wanted}"),
-                    help: Some(format!("bring in the one for {wanted} with `builder load --platform {wanted} -i FILE`")),
+                    help: Some(format!(
+                        "bring in the one for {wanted} with `builder load --platform {wanted} -i FILE`"
+                    )),
                     source: None,
                 });
             }

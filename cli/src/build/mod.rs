@@ -26,7 +26,7 @@ use builder_cache::{Snapshot, Store};
 use builder_executor::op::{BuildWorker, WorkerOptions};
 use builder_executor::rootfs::{Driver, DriverKind};
 use builder_executor::sandbox::{Sandbox, check_privilege};
-use builder_solver::{Op, Solved};
+use builder_solver::{Op, Solved, VertexId};
 
 use self::export::{Exported, Exporter};
 use self::planning::{Planned, Planner};
@@ -93,13 +93,11 @@ fn build(
     progress: &Progress,
     origins: &mut Origins,
 ) -> CliResult<Vec<Exported>> {
-    let all = || requests.iter().map(|request| &request.args);
-    let run = RunOptions::of(all())?;
-    let fetcher = source::fetcher(store, all(), &run)?;
+    let run = RunOptions::of(requests.iter().map(|request| (request.prefix(), &request.args)))?;
+    let fetcher = source::fetcher(store, requests.iter().map(|request| &request.args), &run)?;
     let remotes = fetcher.remotes().clone();
     let mut planner = Planner::new(store, progress, fetcher);
     let planned = requests.iter().try_for_each(|request| planner.add(request));
-    let targets = planner.targets();
     let Planner { graph, contexts, planned: plans, origins: known, .. } = planner;
     *origins = known;
     planned?;
@@ -109,9 +107,12 @@ fn build(
         check_privilege().map_err(CliError::from)?;
     }
     let used = plans.iter().flat_map(|planned| &planned.plans).flat_map(|(_, plan)| &plan.contexts);
-    let RunOptions { secrets, agents, limits } = run;
-    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, secrets, agents, limits };
+    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, grants: run.grants };
     let worker = BuildWorker::new(store.clone(), driver.clone(), Sandbox::new(), options)?;
+    // What is only there for others is solved as far as they need it.
+    let asked: Vec<usize> = (0..requests.len()).filter(|&position| !requests[position].linked).collect();
+    let targets: Vec<VertexId> =
+        asked.iter().flat_map(|&position| &plans[position].plans).map(|(_, plan)| plan.target).collect();
 
     let runtime = solving::runtime()?;
     let mut solution = match runtime.block_on(solving::solve(session, &targets, graph, worker, store, progress)) {
@@ -130,32 +131,37 @@ fn build(
         let message = format!("files are copied for each step with the driver vfs, which is slow: {reason}");
         progress.warn(Warning { message, ..Warning::default() });
     }
-    let results = results(plans, std::mem::take(&mut solution.targets));
+    let results = results(plans, &asked, std::mem::take(&mut solution.targets));
     let exported = each(requests.len(), |position| {
-        let (args, result) = (&requests[position].args, &results[position]);
+        let (args, prefix) = (&requests[position].args, requests[position].prefix());
+        let result = &results[position];
         if outputs[position].is_empty() {
             return Ok(Exported::default());
         }
         let wants_digest = args.metadata_file.is_some() || session.metadata_file.is_some();
         let wants_id = session.quiet || args.iidfile.is_some();
-        let exporter = Exporter { args, result, store, driver: &driver, progress, wants_digest, wants_id };
+        let exporter = Exporter { args, prefix, result, store, driver: &driver, progress, wants_digest, wants_id };
         exporter.run(&outputs[position])
     });
     runtime.block_on(solution.settled());
     exported
 }
 
-/// What the solver found, by request and platform.
-fn results(plans: Vec<Planned>, solved: Vec<Solved<Snapshot>>) -> Vec<BuildResult> {
+/// What the solver found, by request and platform, for the requests that were `asked` for. The others go nowhere, and
+/// nobody looks at their results.
+fn results(plans: Vec<Planned>, asked: &[usize], solved: Vec<Solved<Snapshot>>) -> Vec<BuildResult> {
     let mut solved = solved.into_iter();
-    let result =
-        |planned: Planned| {
-            let platforms = planned.plans.into_iter().zip(&mut solved).map(|((platform, plan), solved)| {
-                PlatformResult { platform, plan, snapshot: solved.output, target: solved.recipe }
-            });
-            BuildResult { platforms: platforms.collect(), multi: planned.multi }
-        };
-    plans.into_iter().map(result).collect()
+    let result = |(position, planned): (usize, Planned)| {
+        let plans = if asked.contains(&position) { planned.plans } else { Vec::new() };
+        let platforms = plans.into_iter().zip(&mut solved).map(|((platform, plan), solved)| PlatformResult {
+            platform,
+            plan,
+            snapshot: solved.output,
+            target: solved.recipe,
+        });
+        BuildResult { platforms: platforms.collect(), multi: planned.multi }
+    };
+    plans.into_iter().enumerate().map(result).collect()
 }
 
 /// Does `work` for each position, several at once; the answers are in order. After a failure nothing more is begun.

@@ -55,7 +55,7 @@ pub(super) fn build_options(request: &BuildRequest, source: &BuildSource) -> Cli
         allow_insecure: allows(args, "security.insecure"),
         allow_host_network: allows(args, "network.host"),
         project,
-        name_prefix: request.name.clone(),
+        name_prefix: request.prefix().map(str::to_owned),
         ..BuildOptions::default()
     })
 }

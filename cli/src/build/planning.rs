@@ -16,7 +16,7 @@ use builder_frontend::lint::{CheckOptionsError, Report};
 use builder_frontend::parser;
 use builder_frontend::plan::{BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage};
 use builder_frontend::platform::Platform;
-use builder_solver::{Graph, Source, VertexId};
+use builder_solver::{Graph, Source};
 
 use super::check::{self, Checker};
 use super::contexts::Contexts;
@@ -101,7 +101,10 @@ impl<'a> Planner<'a> {
             let first = self.graph.len();
             let plan = self.plan(request, &loaded, &options, &mut step)?;
             // What can't be planned at all comes first.
-            check::enforce(&loaded.source, report)?;
+            if let Err(error) = check::enforce(&loaded.source, report) {
+                step.take().into_iter().for_each(Step::done);
+                return Err(error);
+            }
             let own = self.graph.vertices().skip(first).map(|(id, _)| id);
             self.origins.add(&loaded.source, own.collect::<Vec<_>>());
             plans.push((platform, plan));
@@ -113,11 +116,6 @@ impl<'a> Planner<'a> {
             self.show_ignore_file(request, &loaded.source);
         }
         Ok(())
-    }
-
-    /// The targets of all plans, in order.
-    pub(super) fn targets(&self) -> Vec<VertexId> {
-        self.planned.iter().flat_map(|planned| &planned.plans).map(|(_, plan)| plan.target).collect()
     }
 
     /// The result of an earlier request for a platform; one that has only one result gives that.
@@ -152,7 +150,9 @@ impl<'a> Planner<'a> {
             let file = match parser::parse(&source.text) {
                 Ok(file) => Rc::new(file),
                 Err(error) => {
-                    check::above(&source, error.span.start).into_iter().for_each(|warning| step.warn(warning));
+                    for warning in check::above(&source, error.span.start) {
+                        step.warn(warning);
+                    }
                     let line = Diagnostic::new(String::new(), error.span.clone()).position(&source.text).0;
                     let summary = error.summary(line);
                     return Err(shown(step, &source, &error.into(), &summary));
@@ -220,7 +220,7 @@ fn multi_platform_wanted(options: &BuildOptions) -> bool {
 
 /// What names of a target's steps begin with.
 fn prefix(request: &BuildRequest) -> String {
-    request.name.as_ref().map(|name| format!("{name} ")).unwrap_or_default()
+    request.prefix().map(|name| format!("{name} ")).unwrap_or_default()
 }
 
 /// Ends a step with why a Dockerfile can't be planned.
@@ -234,7 +234,7 @@ fn refused(step: Step, source: &BuildSource, error: &PlanError) -> CliError {
 }
 
 /// What the last line of a build that fails begins with, as with BuildKit: scripts look for it.
-const FAILED: &str = "failed to build: failed to solve: ";
+pub(super) const FAILED: &str = "failed to build: failed to solve: ";
 
 /// Ends a step with what is wrong with its Dockerfile.
 fn shown(step: Step, source: &BuildSource, diagnostic: &Diagnostic, summary: &str) -> CliError {

@@ -27,12 +27,19 @@ pub(crate) struct BuildRequest {
     pub(crate) links: BTreeMap<String, usize>,
     /// Others need it, and nobody asked for it: it goes nowhere.
     pub(crate) linked: bool,
+    /// There are others: names of steps begin with the target's.
+    pub(crate) one_of_many: bool,
 }
 
 impl BuildRequest {
     /// `builder build`.
     pub(crate) fn new(args: BuildArgs) -> Self {
-        Self { name: None, args, dockerfile: None, links: BTreeMap::new(), linked: false }
+        Self { name: None, args, dockerfile: None, links: BTreeMap::new(), linked: false, one_of_many: false }
+    }
+
+    /// What names of its steps begin with.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.one_of_many)
     }
 
     /// The question to answer instead of building, if there is one.

@@ -28,11 +28,6 @@ pub(crate) struct BuildResult {
 }
 
 impl BuildResult {
-    /// The result of a build for one platform.
-    pub(crate) fn single(result: PlatformResult) -> Self {
-        Self { platforms: vec![result], multi: false }
-    }
-
     /// Whether it goes out as several platforms do.
     pub(crate) fn is_multi(&self) -> bool {
         self.multi || self.platforms.len() > 1

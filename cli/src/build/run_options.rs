@@ -1,12 +1,15 @@
 //! What `RUN` steps get from the command line: secrets, agents, host names, limits, rights.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use builder_executor::agent::{Agent, Agents};
+use builder_executor::agent::Agent;
+use builder_executor::op::{Grant, Grants};
+use builder_executor::remote::Access;
 use builder_executor::sandbox::{CgroupPath, Limits, Ulimit};
-use builder_executor::secret::{MAX_SECRET, SecretSource, Secrets};
+use builder_executor::secret::{MAX_SECRET, SecretSource};
 use clap::Args;
 
 use crate::commands::build::BuildArgs;
@@ -26,8 +29,8 @@ pub(crate) struct RunArgs {
     /// Offer a secret to RUN --mount=type=secret: id=NAME[,src=FILE][,env=VARIABLE][,type=file|env]
     #[arg(long = "secret", value_name = "SECRET")]
     pub(crate) secrets: Vec<String>,
-    /// Offer an ssh agent to RUN --mount=type=ssh: default or another id, with =SOCKET or =KEY[,KEY] when it is not that
-    /// of SSH_AUTH_SOCK
+    /// Offer an ssh agent to RUN --mount=type=ssh: default or another id, with =SOCKET or =KEY[,KEY] when it is not the
+    /// agent of the environment
     #[arg(long = "ssh", value_name = "ID[=PATH,…]")]
     pub(crate) agents: Vec<String>,
     /// Add a name to /etc/hosts of RUN steps; host-gateway is this machine
@@ -48,51 +51,44 @@ pub(crate) struct RunArgs {
     pub(crate) resources: Vec<String>,
 }
 
-/// What all steps of a command may see and use.
+/// What the steps of a command may see and use, and what servers may be shown.
 #[derive(Debug, Default)]
 pub(crate) struct RunOptions {
-    pub(crate) secrets: Secrets,
-    pub(crate) agents: Agents,
-    pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
+    /// For servers: what all targets offer together, the first one's where ids are the same.
+    pub(crate) access: Access,
 }
 
 impl RunOptions {
-    /// What these command lines say together: the targets of a bake file are built by one builder.
-    pub(crate) fn of<'a>(all: impl IntoIterator<Item = &'a BuildArgs>) -> CliResult<Self> {
+    /// What these command lines say, by the names of the targets whose they are.
+    pub(crate) fn of<'a>(all: impl IntoIterator<Item = (Option<&'a str>, &'a BuildArgs)>) -> CliResult<Self> {
         let mut options = Self::default();
-        let mut given: Vec<&str> = Vec::new();
-        for (position, args) in all.into_iter().enumerate() {
+        // The same words mean the same agent: its keys are read once.
+        let mut known: BTreeMap<&str, (String, Agent)> = BTreeMap::new();
+        for (target, args) in all {
             rights(&args.allow)?;
+            let mut grant = Grant { limits: limits(&args.run)?, ..Grant::default() };
             for text in &args.run.secrets {
                 let (id, source) = secret(text)?;
-                if options.secrets.source(&id).is_some_and(|other| *other != source) && position > 0 {
-                    return Err(CliError::message(format!(
-                        "the secret {id} is not the same for all targets: give them different ids, or build them apart"
-                    )));
+                if options.access.secrets.source(&id).is_none() {
+                    options.access.secrets.insert(id.clone(), source.clone());
                 }
-                options.secrets.insert(id, source);
+                grant.secrets.insert(id, source);
             }
             for text in &args.run.agents {
-                // The same words mean the same agent; its keys are read once.
-                if given.contains(&text.as_str()) {
-                    continue;
+                let (id, agent) = match known.get(text.as_str()) {
+                    Some(known) => known.clone(),
+                    None => known.entry(text).or_insert(agent(text)?).clone(),
+                };
+                if options.access.agents.get(&id).is_none() {
+                    options.access.agents.insert(id.clone(), agent.clone());
                 }
-                let (id, agent) = agent(text)?;
-                if options.agents.get(&id).is_some() && position > 0 {
-                    return Err(CliError::message(format!(
-                        "the ssh agent {id} is not the same for all targets: give them different ids, or build them apart"
-                    )));
-                }
-                options.agents.insert(id, agent);
-                given.push(text);
+                grant.agents.insert(id, agent);
             }
-            let limits = limits(&args.run)?;
-            if position > 0 && limits != options.limits {
-                return Err(CliError::message(
-                    "the targets ask for different limits (shm-size, ulimits, resources): build them apart",
-                ));
+            match target {
+                None => options.grants = Grants::common(grant),
+                Some(target) => options.grants.insert(target, grant),
             }
-            options.limits = limits;
         }
         Ok(options)
     }

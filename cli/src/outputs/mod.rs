@@ -68,7 +68,7 @@ pub(crate) struct LocalOutput {
     pub(crate) split: Option<bool>,
     /// `mode=delete`: what the result does not have is removed.
     pub(crate) delete: bool,
-    /// No file is younger.
+    /// The time that every file gets.
     pub(crate) epoch: Epoch,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct TarOutput {
     pub(crate) dest: Dest,
     /// Each platform into its own directory; by default when there are several.
     pub(crate) split: Option<bool>,
-    /// No file is younger.
+    /// The time that every file gets.
     pub(crate) epoch: Epoch,
 }
 

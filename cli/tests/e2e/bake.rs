@@ -84,8 +84,8 @@ target "two" {
     ]);
     let ran = kitchen.ok(&["--metadata-file", "facts.json"]);
     assert_eq!(ran.output().matches("ran-the-base").count(), 1, "{}", ran.stderr);
-    ran.assert_stderr("[one one 2/2] RUN echo one me > /out");
-    ran.assert_stderr("[two two 2/2] RUN echo two > /out");
+    ran.assert_stderr("[one one 1/1] RUN echo one me > /out");
+    ran.assert_stderr("[two two 1/1] RUN echo two > /out");
     assert_eq!(kitchen.shell("first:1", "cat /out /shared"), "one me\nshared\n");
     assert_eq!(kitchen.shell("second", "cat /out"), "two\n");
     assert_eq!(kitchen.lab.inspect("second")["Config"]["Labels"]["made"], "by bake");
@@ -102,7 +102,10 @@ target "two" {
 #[test]
 fn a_target_is_a_context_of_another() {
     let kitchen = Kitchen::new(&[
-        ("base/Dockerfile", "FROM busybox\nENV FROM_BASE=yes\nWORKDIR /work\nRUN echo base > file\nONBUILD RUN echo built >> log\n"),
+        (
+            "base/Dockerfile",
+            "FROM busybox\nENV FROM_BASE=yes\nWORKDIR /work\nRUN echo base > file\nONBUILD RUN echo built >> log\n",
+        ),
         ("app/Dockerfile", "FROM base\nCOPY --from=tool /tool /tool\nRUN echo $FROM_BASE >> file && cat log\n"),
         (
             "docker-bake.json",
@@ -182,7 +185,10 @@ target "_hidden" {}
 fn definitions_come_from_anywhere() {
     let kitchen = Kitchen::in_lab(
         Lab::empty(),
-        &[("sub/bake", "{\"target\": {\"default\": {\"tags\": [\"json\"]}}}"), ("other.hcl", "target \"default\" { args = { A = \"b\" } }")],
+        &[
+            ("sub/bake", "{\"target\": {\"default\": {\"tags\": [\"json\"]}}}"),
+            ("other.hcl", "target \"default\" { args = { A = \"b\" } }"),
+        ],
     );
     let found = kitchen.print(&["-f", "sub/bake", "-f", "other.hcl"]);
     assert_eq!(
@@ -210,11 +216,14 @@ fn mistakes_are_shown_where_they_are() {
     );
     let ran = kitchen.fails(&[]);
     ran.assert_stderr("there is no variable `VERSIO`");
-    ran.assert_stderr("--> docker-bake.hcl:2:17");
+    ran.assert_stderr("--> docker-bake.hcl:2:18");
     ran.assert_stderr("^^^^^^");
     ran.assert_stderr("did you mean `VERSION`?");
-    fs::write(kitchen.dir.join("ok.hcl"), fs::read_to_string(kitchen.dir.join("docker-bake.hcl")).unwrap().replace("VERSIO}", "VERSION}"))
-        .unwrap();
+    fs::write(
+        kitchen.dir.join("ok.hcl"),
+        fs::read_to_string(kitchen.dir.join("docker-bake.hcl")).unwrap().replace("VERSIO}", "VERSION}"),
+    )
+    .unwrap();
     for (target, message) in [
         ("pull", "target pull: `pull` is not supported yet"),
         ("cached", "target cached: `cache-to` is not supported yet"),
@@ -250,7 +259,10 @@ fn files_outside_need_a_right() {
         Lab::empty(),
         &[
             ("Dockerfile", "FROM scratch\nCOPY Dockerfile /file\n"),
-            ("docker-bake.hcl", "target \"default\" { output = [\"type=local,dest=../bake-out\"] }\ntarget \"in\" { output = [\"out\"] }\n"),
+            (
+                "docker-bake.hcl",
+                "target \"default\" { output = [\"type=local,dest=../bake-out\"] }\ntarget \"in\" { output = [\"out\"] }\n",
+            ),
         ],
     );
     let outside = kitchen.lab.path().join("bake-out");

@@ -268,7 +268,8 @@ fn named_contexts_replace_stages_and_images() {
         ("docker-image://example.com/replaced:v1".to_owned(), "cat /got/f", "replaced\n"),
         (server.url("lib.git"), "cat /got/f", "git\n"),
         (format!("{}#main:sub", server.url("lib.git")), "cat /got/f", "sub\n"),
-        (web.url("/tar"), "cat /got/f; ls -A /got", "file\n.dockerignore\nf\nignored\n"),
+        // A file as it is: nothing is unpacked that nobody asked to unpack.
+        (web.url("/tar"), "tar -tf /got/context | grep -c ignored", "1\n"),
         (web.url("/one"), "cat /got/context", "one file\n"),
     ] {
         lab.build_with(&context, &["--build-context", &named(&source)]);
@@ -350,4 +351,110 @@ fn contexts_that_nobody_reads_are_not_fetched() {
         assert_eq!(ran.code, code, "{value}\n{}", ran.stderr);
         ran.assert_stderr(reason);
     }
+}
+
+#[test]
+fn fetched_contexts_have_a_time() {
+    let lab = Lab::new();
+    let root = lab.path().join("srv");
+    let repo = Repo::new(&root.join("app.git"));
+    repo.write("Dockerfile", "FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH >/time\n")
+        .commit("first");
+    let server = GitServer::start(root);
+    let context =
+        lab.context(&[("Dockerfile", "FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH >/time\n")]);
+    let tar = tarball(&lab, &context, &["--mtime=@1234567890"]);
+    let bytes = fs::read(&tar).expect("there");
+    let web = Web::start(move |request| match request.path.as_str() {
+        "/dated" => ok("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", &bytes),
+        _ => ok("", &bytes),
+    });
+    let git = server.url("app.git");
+    let path = context.to_str().expect("UTF-8");
+    let by_name = ["--build-context", &format!("code={git}"), "--build-arg", "SOURCE_DATE_EPOCH=code", path];
+    for (args, created) in [
+        (&["--build-arg", "SOURCE_DATE_EPOCH=context", &git][..], Some(Repo::TIME)),
+        (&["--build-arg", "SOURCE_DATE_EPOCH=context", &web.url("/dated")], Some(784_111_777)),
+        (&["--build-arg", "SOURCE_DATE_EPOCH=context", &web.url("/plain")], Some(1_234_567_890)),
+        (&["--build-arg", "SOURCE_DATE_EPOCH=context", "-"], Some(1_234_567_890)),
+        (&by_name, Some(Repo::TIME)),
+        (&["--build-arg", "SOURCE_DATE_EPOCH=context", path], None),
+    ] {
+        let ran = build_from(&lab, &tar, args);
+        assert_eq!(ran.code, 0, "{args:?}\n{}", ran.stderr);
+        let expected = created.map(|time| time.to_string()).unwrap_or_default();
+        assert_eq!(lab.shell("cat /time").trim(), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn repositories_are_reached_by_ssh_with_the_agent_that_is_offered() {
+    let lab = Lab::new();
+    let root = lab.path().join("srv");
+    let repo = Repo::new(&root.join("app"));
+    repo.write("Dockerfile", "FROM busybox\nCOPY f /f\n").write("f", "by ssh\n").commit("first");
+    // What git runs is a program of the test: it wants an agent, and serves the repository itself.
+    let bin = lab.context(&[(
+        "ssh",
+        &format!(
+            "#!/bin/sh\n[ -S \"$SSH_AUTH_SOCK\" ] || exit 1\necho \"$*\" >>{}/ssh.log\nfor last; do :; done\ncd {} && \
+             exec git -c safe.directory='*' upload-pack ./app\n",
+            lab.path().display(),
+            root.display()
+        ),
+    )]);
+    let socket = lab.path().join("agent.sock");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).expect("fresh");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("it is set"));
+    let build = |args: &[&str], sock: Option<&Path>| {
+        let mut command = lab.command(&[&["build", "--progress=plain", "-t", "app"], args].concat());
+        command.env("PATH", &path).env_remove("SSH_AUTH_SOCK");
+        if let Some(sock) = sock {
+            command.env("SSH_AUTH_SOCK", sock);
+        }
+        Ran::of(command.output().expect("builder starts"))
+    };
+    // A context is the user's own wish, and gets the user's agent.
+    for address in ["git@example.com:app", "ssh://git@example.com:2222/app#main"] {
+        let ran = build(&[address], Some(&socket));
+        assert_eq!(ran.code, 0, "{address}\n{}", ran.stderr);
+        assert_eq!(lab.shell("cat /f"), "by ssh\n");
+    }
+    let ran = build(&["git@example.com:app"], None);
+    assert_eq!(ran.code, 1);
+    ran.assert_stderr("add --ssh default");
+    // A Dockerfile gets it only when it is offered.
+    let context = lab.project("FROM busybox\nADD git@example.com:app /app\n", &[]);
+    let context = context.to_str().expect("UTF-8");
+    let ran = build(&[context], Some(&socket));
+    assert_eq!(ran.code, 1);
+    ran.assert_stderr("add --ssh default");
+    let ran = build(&["--ssh", &format!("default={}", socket.display()), context], None);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(lab.shell("cat /app/f"), "by ssh\n");
+    let log = fs::read_to_string(lab.path().join("ssh.log")).expect("it was called");
+    for part in
+        ["-F /dev/null", "BatchMode=yes", "IdentityFile=none", "StrictHostKeyChecking=accept-new", "git@example.com"]
+    {
+        assert!(log.lines().all(|line| line.contains(part)), "no `{part}` in {log}");
+    }
+}
+
+#[test]
+fn a_killed_build_leaves_what_the_next_one_sweeps_up() {
+    let lab = Lab::new();
+    let context = lab.context(&[("Dockerfile", "FROM busybox\nRUN sleep 600\n"), ("f", "text\n")]);
+    let tar = tarball(&lab, &context, &[]);
+    let mut command = lab.command(&["build", "--progress=plain", "-"]);
+    let mut running = crate::kit::Background::start(command.stdin(File::open(&tar).expect("there")));
+    running.wait_for("RUN sleep 600");
+    running.signal(rustix::process::Signal::KILL);
+    running.finish();
+    let unpacked = || {
+        let found = Command::new("find").arg(lab.root().join("active")).args(["-name", "f", "-type", "f"]).output();
+        String::from_utf8_lossy(&found.expect("find runs").stdout).lines().count()
+    };
+    assert_eq!(unpacked(), 1);
+    lab.build_files("FROM busybox\n", &[]);
+    assert_eq!(unpacked(), 0);
 }

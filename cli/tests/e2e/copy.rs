@@ -49,7 +49,11 @@ fn files_and_directories_land_where_they_should() {
         ("COPY dir/ /d/dir", "dir dir/empty dir/link dir/sub dir/sub/y.md dir/sub/z dir/x "),
         ("COPY dir/. /d", "empty link sub sub/y.md sub/z x "),
         ("COPY a.txt dir/sub /d/", "a.txt y.md z "),
-        ("COPY a.txt b.txt /d", "a.txt b.txt "),
+        // As with BuildKit each goes to `/d`, which is a directory only if it is one already.
+        ("COPY a.txt b.txt /d\nRUN grep -q b /d && rm /d && mkdir /d", ""),
+        ("RUN mkdir /d\nCOPY a.txt b.txt /d", "a.txt b.txt "),
+        ("COPY dir/sub a.txt /d", "a.txt y.md z "),
+        ("COPY --from= a.txt /d/", "a.txt "),
         ("COPY [\"with space\", \"/d/\"]", "with_space "),
         ("WORKDIR /d\nCOPY a.txt .\nCOPY b.txt ./c", "a.txt c "),
         ("WORKDIR /d/w\nCOPY a.txt ../", "a.txt w "),
@@ -126,12 +130,21 @@ fn owners_are_looked_up_in_the_image_and_modes_are_octal_or_symbolic() {
         ("--chown=app --chmod=2750", "1000:1000 2750"),
         ("--link --chown=9:9", "9:9 644"),
         ("--link --chmod=640", "0:0 640"),
+        ("--chown=:extra", "0:2000 644"),
+        // What the image does not know is root, or the user's group.
+        ("--chown=nosuchuser", "0:0 644"),
+        ("--chown=app:nosuchgroup", "1000:1000 644"),
     ];
     let mut dockerfile = "FROM busybox\n".to_owned();
     for (number, (flags, _)) in rows.iter().enumerate() {
         dockerfile.push_str(&format!("COPY {flags} a.txt /c{number}/\nADD {flags} a.txt /a{number}/\n"));
     }
     dockerfile.push_str("COPY --chown=app --chmod=u=rwX,go= dir /tree\n");
+    dockerfile.push_str("USER nosuchuser\nWORKDIR /work\n");
+    let ran = lab.build_files(&dockerfile, TREE);
+    ran.assert_stderr("warning: /etc/passwd of the image has no user `nosuchuser`: the files belong to root");
+    ran.assert_stderr("warning: /etc/group of the image has no group `nosuchgroup`");
+    dockerfile.push_str("USER root\n");
     lab.build_files(&dockerfile, TREE);
     for (number, (flags, expected)) in rows.iter().enumerate() {
         let found = lab.shell(&format!("stat -c '%u:%g %a' /c{number}/a.txt /a{number}/a.txt"));
@@ -139,17 +152,21 @@ fn owners_are_looked_up_in_the_image_and_modes_are_octal_or_symbolic() {
     }
     assert_eq!(
         lab.shell("cd /tree; stat -c '%U %a %n' . x sub sub/z; stat -c %U link"),
-        "app 700 .\napp 600 x\napp 700 sub\napp 600 sub/z\napp\n"
+        // The destination itself is made as it always is.
+        "app 755 .\napp 600 x\napp 700 sub\napp 600 sub/z\napp\n"
     );
+    assert_eq!(lab.shell("stat -c '%u %a' /work"), "0 755\n");
     for (flags, message) in [
-        ("--chown=nosuchuser", "nosuchuser"),
-        ("--chown=app:nosuchgroup", "nosuchgroup"),
-        ("--chmod=99", "99"),
-        ("--chmod=u+q", "u+q"),
+        ("--chmod=99", "invalid chmod parameter: '99'. it should be octal string and between 0 and 07777"),
+        ("--chmod=u+q", "invalid chmod parameter: 'u+q'"),
         ("--chown=4294967296", "4294967296"),
     ] {
         lab.build_fails(&format!("FROM busybox\nCOPY {flags} a.txt /\n"), TREE).assert_stderr(message);
     }
+    // An image with nothing in it has no names at all.
+    let scratch = |flags: &str| format!("FROM scratch\nCOPY {flags} a.txt /\n");
+    lab.build_files(&scratch("--chown=root:root"), TREE);
+    lab.build_fails(&scratch("--chown=app"), TREE).assert_stderr("no user `app`: give a number");
 }
 
 #[test]

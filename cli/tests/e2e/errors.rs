@@ -63,6 +63,47 @@ fn mistakes_are_shown_with_line_column_underline_and_advice() {
 }
 
 #[test]
+fn the_last_line_says_it_in_the_words_of_docker_build() {
+    let lab = Lab::new();
+    let rows = [
+        (
+            "FROM busybox\nFNTRYPOINT x\n",
+            "dockerfile parse error on line 2: unknown instruction: FNTRYPOINT (did you mean ENTRYPOINT?)",
+        ),
+        (
+            "FROM busybox\n\nCOPY --form=x a b\n",
+            "dockerfile parse error on line 3: unknown flag: --form (did you mean from?)",
+        ),
+        ("FROM busybox\nWORKDIR\n", "dockerfile parse error on line 2: WORKDIR requires exactly one argument"),
+        ("", "file with no instructions"),
+        ("ARG A=1\n", "dockerfile contains no stages to build"),
+        ("FROM $NO\n", "base name ($NO) should not be blank"),
+        ("FROM busybox\nCOPY --from=9 a /\n", "invalid stage index 9"),
+        ("FROM busybox AS a\nCOPY --from=a a /\n", "circular dependency detected on stage: a"),
+        (
+            "FROM busybox\nARG A=b\nCOPY --from=$A a /\n",
+            "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope",
+        ),
+        ("FROM busybox\nSTOPSIGNAL FOO\n", "invalid signal: FOO"),
+        ("FROM busybox\nLABEL a=${b?}\n", "b: is not allowed to be unset"),
+        ("FROM busybox\nLABEL a=${b:#c}\n", "unsupported modifier (:#) in substitution"),
+        ("FROM busybox\nLABEL a=${b\n", "syntax error: missing '}'"),
+        ("FROM busybox\nRUN exit 3\n", "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"),
+        ("FROM busybox\nCOPY gone /\n", "\"/gone\": not found"),
+    ];
+    for (dockerfile, message) in rows {
+        let ran = lab.build_fails(dockerfile, &[]);
+        let last = ran.stderr.lines().rfind(|line| line.starts_with("ERROR: ")).unwrap_or_default();
+        let expected = format!("ERROR: failed to build: failed to solve: {message}");
+        assert!(last.starts_with(&expected), "{dockerfile}\n{last}\n{expected}");
+    }
+    let context = lab.project("FROM busybox AS build\n", &[]);
+    let ran = lab.try_build(&context, &["--target", "bulid"]);
+    ran.assert_stderr("ERROR: failed to build: failed to solve: target stage \"bulid\" could not be found\n");
+    ran.assert_stderr("did you mean `build`?");
+}
+
+#[test]
 fn stages_and_images_that_do_not_exist_are_named() {
     let lab = Lab::new();
     says(
@@ -76,9 +117,16 @@ fn stages_and_images_that_do_not_exist_are_named() {
             ("FROM busybox\nCOPY --from=7 /f /\n", &["7", "Dockerfile:2:13"]),
             (
                 "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n",
-                &["`b`", "after", "Dockerfile:2:13"],
+                &["circular dependency detected on stage: a", "Dockerfile:2:13"],
             ),
-            ("FROM busybox AS a\nCOPY --from=a / /x\n", &["a", "Dockerfile:2:13"]),
+            (
+                "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nFROM a\n",
+                &["cannot copy from stage \"b\"", "before current stage \"a\"", "Dockerfile:2:13"],
+            ),
+            (
+                "FROM busybox AS a\nCOPY --from=a / /x\n",
+                &["circular dependency detected on stage: a", "Dockerfile:2:13"],
+            ),
             ("FROM b AS a\nFROM a AS b\n", &["`b`", "Dockerfile:1:6", "not above this line"]),
             ("FROM a AS a\nRUN true\n", &["`a`", "Dockerfile:1:6"]),
             (

@@ -50,9 +50,11 @@ fn platforms(layout: &std::path::Path, index: &Value) -> Vec<(String, Value)> {
 #[test]
 fn several_platforms_make_an_index() {
     let lab = Lab::empty();
-    let dockerfile = "FROM scratch\nARG TARGETPLATFORM\nARG TARGETARCH\nLABEL platform=$TARGETPLATFORM\nCOPY bin-$TARGETARCH /bin\n";
+    let dockerfile =
+        "FROM scratch\nARG TARGETPLATFORM\nARG TARGETARCH\nLABEL platform=$TARGETPLATFORM\nCOPY bin-$TARGETARCH /bin\n";
     let files = [("bin-amd64", "a"), ("bin-arm64", "b"), ("bin-arm", "c")];
-    let (out, index) = layout(&lab, dockerfile, &files, &["--platform", "linux/amd64,linux/arm64", "--platform=linux/arm/v6"]);
+    let (out, index) =
+        layout(&lab, dockerfile, &files, &["--platform", "linux/amd64,linux/arm64", "--platform=linux/arm/v6"]);
     let found = platforms(&out, &index);
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["linux/amd64", "linux/arm64", "linux/arm/v6"]);
@@ -77,7 +79,14 @@ fn another_platform_needs_no_emulation_to_be_built_for() {
     let context = lab.project(dockerfile, &[]);
     let dest = lab.path().join("files");
     let output = format!("type=local,dest={}", dest.display());
-    let ran = lab.ok(&["build", "--progress=plain", "--platform=linux/amd64,linux/arm64", "-o", &output, context.to_str().unwrap()]);
+    let ran = lab.ok(&[
+        "build",
+        "--progress=plain",
+        "--platform=linux/amd64,linux/arm64",
+        "-o",
+        &output,
+        context.to_str().unwrap(),
+    ]);
     for arch in ["amd64", "arm64"] {
         let text = fs::read_to_string(dest.join(format!("linux_{arch}/out"))).unwrap();
         assert!(text.ends_with(&format!("for {arch}\n")), "{text}");

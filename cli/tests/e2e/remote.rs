@@ -115,7 +115,7 @@ fn servers_are_asked_whether_it_is_still_right() {
     assert_eq!(lab.shell("cat /all"), "two\ntwo\ndated\ntwo\ntwo\n");
     // What the store let go of is fetched again.
     lab.ok(&["rmi", "app"]);
-    lab.ok(&["cache", "prune", "-a", "-f"]);
+    lab.ok(&["cache", "prune", "-a"]);
     web.asked();
     lab.build(&context);
     assert!(web.asked().iter().all(|request| request.header("If-None-Match").is_empty()));
@@ -196,6 +196,31 @@ fn what_fails_is_told_with_its_line_and_leaves_nothing() {
     }
     // Nothing ran before the sources were known, and nothing of them was kept.
     assert_eq!(layers(), before);
+}
+
+#[test]
+fn servers_that_are_busy_are_asked_again() {
+    let lab = Lab::new();
+    let asked = Arc::new(Mutex::new(0));
+    let web = Web::start(move |request| {
+        let mut asked = asked.lock().expect("no panic");
+        *asked += 1;
+        match (*asked, request.path.as_str()) {
+            (1, _) => response("503 Service Unavailable", "Retry-After: 0\r\nContent-Length: 0\r\n", b""),
+            // No answer at all.
+            (2, _) => Vec::new(),
+            // The user and the password of the URL.
+            _ if request.header("Authorization") == "Basic dXNlcjpjYW5hcnk=" => ok("", b"text\n"),
+            _ => not_found(),
+        }
+    });
+    let url = web.url("/file").replace("://", "://user:canary@");
+    let ran = build(&lab, &format!("FROM busybox\nADD {url} /file\n"), &[]);
+    assert_eq!(lab.shell("cat /file"), "text\n");
+    assert_eq!(web.asked().len(), 3);
+    assert!(!ran.stderr.contains("can't be fetched"), "{}", ran.stderr);
+    let gone = lab.build_fails(&format!("FROM busybox\nADD {} /file\n", url.replace("canary", "other")), &[]);
+    gone.assert_stderr("user:xxxxx@127.0.0.1");
 }
 
 #[test]

@@ -71,13 +71,13 @@ pub enum OpError {
         id: String,
     },
     /// What a mount should show is not there.
-    #[error("{path}: not found: the mount at {target} takes it from {from}, which has no such file")]
+    #[error("{path}: not found: the mount at {target} takes it from {from}, where there is no such file")]
     NoMountSource {
         /// The path.
         path: String,
         /// Where it should be seen.
         target: String,
-        /// The step whose result it should be in.
+        /// The stage or image that it should be in.
         from: String,
     },
     /// Something for a mount could not be made.

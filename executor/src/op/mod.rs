@@ -13,6 +13,7 @@ mod commit;
 mod error;
 mod exec;
 mod file;
+mod grants;
 mod source;
 
 use std::collections::BTreeMap;
@@ -25,13 +26,12 @@ use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Tas
 
 pub(crate) use commit::{RootAttributes, commit_upper, now_ms};
 pub use error::OpError;
+pub use grants::{Grant, Grants};
 
-use crate::agent::Agents;
 use crate::context::{FileSource, LocalContext};
 use crate::remote::Remotes;
 use crate::rootfs::{Driver, Purpose};
-use crate::sandbox::{Limits, Sandbox};
-use crate::secret::Secrets;
+use crate::sandbox::Sandbox;
 
 /// What steps run with.
 #[derive(Debug)]
@@ -40,12 +40,8 @@ pub struct WorkerOptions {
     pub contexts: BTreeMap<String, LocalContext>,
     /// What fetches; the same that the command line fetched contexts with, so that both see the same.
     pub remotes: Remotes,
-    /// Secrets for steps.
-    pub secrets: Secrets,
-    /// Ssh agents for steps.
-    pub agents: Agents,
-    /// What each step may use.
-    pub limits: Limits,
+    /// Secrets and agents for steps, and how much they may use.
+    pub grants: Grants,
 }
 
 /// Carries ops out on one store.

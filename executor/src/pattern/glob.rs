@@ -86,7 +86,7 @@ impl Glob {
         for token in tokens {
             match (merged.last_mut(), token) {
                 (Some(Token::Literal(before)), Token::Literal(bytes)) => before.extend(bytes),
-                (Some(Token::Star), Token::Star) => {}
+                (Some(Token::Star), Token::Star) | (Some(Token::Directories), Token::Directories) => {}
                 (_, token) => merged.push(token),
             }
         }
@@ -155,7 +155,7 @@ fn search(tokens: &[Token], text: &[u8], first_visit: &mut dyn FnMut(usize, usiz
     false
 }
 
-/// Follows the tokens until one fails or offers a choice (then its continuations go on the stack).
+/// Follows the tokens until one fails; where one offers a choice, the other continuation goes on the stack.
 fn advance(
     tokens: &[Token],
     text: &[u8],
@@ -188,31 +188,25 @@ fn advance(
                 None => return false,
             },
             Token::Rest => return true,
+            // What a `*` takes beyond nothing, it takes one whole character at a time, and `**/` one component: every
+            // (token, position) is a state of its own, so none is worked out twice.
             Token::Star => {
                 if !first_visit(token_at, text_at) {
                     return false;
                 }
-                // Whole characters, so that `*??` takes no character to pieces.
-                let first = stack.len();
-                let mut taken = 0;
-                stack.push((token_at + 1, text_at));
-                while let Some((character, length)) = first_character(&rest[taken..])
+                if let Some((character, taken)) = first_character(rest)
                     && character != '/'
                 {
-                    taken += length;
-                    stack.push((token_at + 1, text_at + taken));
+                    stack.push((token_at, text_at + taken));
                 }
-                stack[first..].reverse();
-                return false;
             }
             Token::Directories => {
                 if !first_visit(token_at, text_at) {
                     return false;
                 }
-                let behind_slashes = rest.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
-                stack.extend(behind_slashes.map(|(position, _)| (token_at + 1, text_at + position + 1)));
-                stack.push((token_at + 1, text_at));
-                return false;
+                if let Some(slash) = rest.iter().position(|&byte| byte == b'/') {
+                    stack.push((token_at, text_at + slash + 1));
+                }
             }
         }
         token_at += 1;

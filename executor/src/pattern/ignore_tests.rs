@@ -129,6 +129,17 @@ fn directories_to_walk_all_the_same() {
     }
 }
 
+/// Each state of the search is worked out once: time grows with the length of the path, not with its square or worse.
+#[test]
+fn hostile_patterns_end() {
+    let path = "ab/".repeat(1_300) + "x";
+    for pattern in ["******/*b.a/r[^aI]", "**/*a*/**/*b*/**/*a*/**/*b*/c", "**a**b**a**b**c", "*/".repeat(600).as_str()]
+    {
+        let matcher = IgnoreMatcher::new([pattern]).unwrap();
+        assert!(!matcher.excludes(path.as_bytes(), &matcher.root()), "{pattern}");
+    }
+}
+
 fn pattern() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         4 => "[ab]{1,2}",

@@ -55,7 +55,7 @@ fn continuations(file: &Dockerfile, warnings: &[Warning], reporter: &mut Reporte
         // A continuation may also be the last thing of an instruction, and of the file.
         let after = places.partition_point(|(span, _)| span.start <= warning.span.start);
         let Some((span, comments)) = after.checked_sub(1).and_then(|index| places.get(index)) else { continue };
-        let last = span.end.saturating_sub(1).max(warning.span.start);
+        let last = span.end.max(warning.span.start);
         let place = Place { span: last..last.max(warning.span.end), comments };
         reporter.report(&NO_EMPTY_CONTINUATION, &place, warning.span.clone(), "Empty continuation line".to_owned());
     }

@@ -193,13 +193,8 @@ fn files(settings: &Settings, expander: Expander, request: &Request<'_>) -> Resu
     }
     let dest = expand(request.dest)?;
     history.extend([" ", &dest, " # buildkit"]);
-    let mut dest = paths::destination(settings.working_directory(), &dest);
-    let several = paths.len() > 1;
+    let dest = paths::destination(settings.working_directory(), &dest);
     let groups = groups(request, paths, expand)?;
-    // Several sources go into a directory; an action of its own does not know that it is one of them.
-    if several && groups.len() > 1 && !dest.ends_with('/') {
-        dest.push('/');
-    }
     let heredocs = heredocs.into_iter().map(|heredoc| file(settings, heredoc, &dest, mode.as_ref(), &owner));
     let heredocs = heredocs.collect::<Result<_, _>>()?;
     let exclude = request.exclude.iter().map(|word| word.value.clone()).collect();

@@ -41,6 +41,15 @@ fn a_continuation_is_not_empty() {
     // One an instruction, however many lines are empty.
     assert_found("FROM scratch\nCOPY a \\\n\n\n  b\nCOPY c d\n", &expected);
     assert_eq!(pointed("FROM scratch\nCOPY a \\\n \n  b\n"), [" "]);
+    assert_eq!(pointed("FROM scratch\nCOPY a \\\n \n  é\n"), [" "]);
+    let last = ["4: NoEmptyContinuation: Empty continuation line"];
+    for text in [
+        "FROM scratch\nCOPY a \\\n\n  é\n",
+        "FROM scratch\nCOPY a \\\n\n  é",
+        "FROM scratch\r\nCOPY a \\\r\n\r\n  é\r\n",
+    ] {
+        assert_found(text, &last);
+    }
     assert_found("FROM scratch\nCOPY a \\\n# a comment\n  b\n", &[]);
     assert_found("FROM scratch\nCOPY <<EOF /a\n\nEOF\n", &[]);
 }

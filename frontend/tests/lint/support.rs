@@ -62,6 +62,9 @@ pub(crate) fn found(text: &str) -> Vec<String> {
 /// The parts of the text that the findings point at.
 pub(crate) fn pointed(text: &str) -> Vec<&str> {
     let report = report(text, &options(&[]), false);
+    for one in &report.findings {
+        assert!(text.get(one.span.clone()).is_some(), "{one:?} cuts a character");
+    }
     report.findings.iter().map(|one| &text[one.focus.clone()]).collect()
 }
 

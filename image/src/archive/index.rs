@@ -17,7 +17,7 @@ pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// The name within the layout: a tag by the specification; a whole name to Podman and skopeo.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// When the image was made.
-pub(super) const CREATED: &str = "org.opencontainers.image.created";
+pub const CREATED: &str = "org.opencontainers.image.created";
 
 /// `oci-layout`.
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;

@@ -22,5 +22,6 @@ mod unpack;
 
 pub use descriptor::{Annotations, MediaTypes};
 pub use error::Error;
+pub use index::CREATED;
 pub use load::{LoadOptions, LoadedImage, LoadedName, Wanted, load, load_layout};
 pub use save::{Format, SaveImage, SaveOptions, SavePlatform, Saved, SavedImage, describe, save, save_layout};

@@ -115,7 +115,7 @@ const CLAMP: &str = "clamp ";
 
 /// How the tar `wanted` is made of the layer, when it can be made from its files alone: its own tar, or one with
 /// clamped times.
-pub(crate) fn recreate(store: &Store, layer: &LayerId, wanted: &DiffId) -> Result<Option<WriteOptions>, Error> {
+pub fn recreate(store: &Store, layer: &LayerId, wanted: &DiffId) -> Result<Option<WriteOptions>, Error> {
     if store.layer(layer)?.meta.diff_id == Some(*wanted) {
         return Ok(Some(WriteOptions::default()));
     }

@@ -18,12 +18,11 @@ mod write;
 mod xattr;
 
 pub use apply::{Applied, ApplyOptions, apply_layer, inherit_parents};
-pub use blob::{LayerBlob, diff_id, formed_tar, layer_blob, write_stored};
+pub use blob::{LayerBlob, diff_id, formed_tar, layer_blob, recreate, write_stored};
 pub use error::{Error, StoppedError};
 pub use unpack::{UnpackOptions, Unpacked, unpack};
 pub use write::{LayerTar, Rooted, WriteOptions, write_layer, write_root, write_roots};
 
-pub(crate) use blob::recreate;
 pub(crate) use input::{StreamFailure, read_archive};
 pub(crate) use node::{is_directory, look, open_directory, remove};
 pub(crate) use path::clean as clean_path;

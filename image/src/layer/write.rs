@@ -49,14 +49,14 @@ pub fn write_layer(
     write_blocks(parts, options, &mut WriteSink(sink))
 }
 
-/// Writes the tar of a root file system: nothing in it is a removal.
-pub fn write_root(root: &OwnedFd, options: &WriteOptions, sink: &mut dyn Write) -> Result<LayerTar, Error> {
-    write_roots(&[Rooted::whole(root)], options, sink)
+/// Writes the tar of a root file system: nothing in it is a removal. With a `time`, every file has it.
+pub fn write_root(root: &OwnedFd, time: Option<i64>, sink: &mut dyn Write) -> Result<LayerTar, Error> {
+    write_roots(&[Rooted::whole(root)], time, sink)
 }
 
 /// Writes one tar of several root file systems.
-pub fn write_roots(roots: &[Rooted<'_>], options: &WriteOptions, sink: &mut dyn Write) -> Result<LayerTar, Error> {
-    let style = Style { form: Form::Root, clamp: options.clamp, nanos: false };
+pub fn write_roots(roots: &[Rooted<'_>], time: Option<i64>, sink: &mut dyn Write) -> Result<LayerTar, Error> {
+    let style = Style { form: Form::Root, time: time.map(Time::Fixed), nanos: false };
     hashed(stream(|out| produce_roots(roots, style, out), &mut WriteSink(sink)))
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn produce_layer(
 }
 
 fn layer_style(options: &WriteOptions) -> Style {
-    Style { form: Form::Layer, clamp: options.clamp, nanos: false }
+    Style { form: Form::Layer, time: options.clamp.map(Time::Latest), nanos: false }
 }
 
 fn open_parts(parts: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
@@ -108,16 +108,34 @@ fn open_parts(parts: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
 }
 
 /// Writes a tar of roots with times to the nanosecond, for somebody who unpacks it again at once.
-pub(crate) fn write_exact(roots: &[Rooted<'_>], clamp: Option<i64>, out: &mut BlockWriter) -> Result<(), Error> {
-    produce_roots(roots, Style { form: Form::Root, clamp, nanos: true }, out)
+pub(crate) fn write_exact(roots: &[Rooted<'_>], time: Option<i64>, out: &mut BlockWriter) -> Result<(), Error> {
+    produce_roots(roots, Style { form: Form::Root, time: time.map(Time::Fixed), nanos: true }, out)
 }
 
 /// What entries look like.
 #[derive(Debug, Clone, Copy)]
 struct Style {
     form: Form,
-    clamp: Option<i64>,
+    time: Option<Time>,
     nanos: bool,
+}
+
+/// What becomes of the times of files, in seconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+enum Time {
+    /// Later ones become this.
+    Latest(i64),
+    /// All become this.
+    Fixed(i64),
+}
+
+impl Time {
+    fn of(self, (seconds, nanos): (i64, u32)) -> (i64, u32) {
+        match self {
+            Self::Latest(latest) if seconds < latest => (seconds, nanos),
+            Self::Latest(seconds) | Self::Fixed(seconds) => (seconds, 0),
+        }
+    }
 }
 
 fn run(roots: &[OwnedFd], style: Style, sink: &mut dyn BlockSink) -> Result<LayerTar, Error> {
@@ -201,7 +219,7 @@ impl<'a> EntryWriter<'a> {
 
     /// A directory that no root has.
     fn directory(&mut self, path: &str, mtime: i64) -> Result<(), Error> {
-        let mtime = self.style.clamp.map_or(mtime, |latest| mtime.min(latest));
+        let (mtime, _) = self.style.time.map_or((mtime, 0), |time| time.of((mtime, 0)));
         let entry = Entry { kind: Kind::Directory, mode: 0o755, mtime, ..tar::write::entry(path, 0) };
         self.header.clear();
         tar::write::header(&entry, &mut self.header);
@@ -247,8 +265,8 @@ impl<'a> EntryWriter<'a> {
                 target.splice(..0, self.prefix.iter().copied());
             }
         }
-        if let Some(latest) = self.style.clamp.filter(|&latest| entry.mtime >= latest) {
-            (entry.mtime, entry.mtime_nanos) = (latest, 0);
+        if let Some(time) = self.style.time {
+            (entry.mtime, entry.mtime_nanos) = time.of((entry.mtime, entry.mtime_nanos));
         }
         if !self.style.nanos {
             entry.mtime_nanos = 0;

@@ -22,15 +22,19 @@ change_says='a quote changes: the packages stay, the tests run again'
 change() { sed -i 's/A ship in port is safe/A ship in harbour is safe/' src/quotes/sayings.py; }
 changed=(
     '[test 2/4] COPY src src' '[test 3/4] COPY tests tests' '[test 4/4] RUN'
-    '[service 5/6] COPY --chown' '[service 6/6] COPY --from=test'
+    '[service 4/5] COPY --chown' '[service 5/5] COPY --from=test'
 )
 check_change() {
     serve
     get /quotes/0
     must_have 'A ship in harbour'
     stop
-    # One package more: those that are known come from the cache mount.
+    # One package more: pip runs again, apt does not.
     echo 'itsdangerous==2.2.0' >> "$context/requirements.txt"
     build
-    must_have 'Using cached (flask|Flask)-3'
+    must_have 'Successfully installed .*itsdangerous-2\.2\.0'
+    steps DONE > "$work/steps"
+    mv "$work/steps" "$work/output"
+    must_have '^\[dependencies 3/3\] RUN'
+    must_lack 'apt-get'
 }

@@ -101,7 +101,7 @@ services:
         tags: [ct-addon:foo, ct-addon:baz]
         ssh: [default, other=path/to/otherkey]
         platforms: linux/amd64 linux/arm64
-        cache-from: [type=local,src=path/to/cache]
+        cache-from: ['type=local,src=path/to/cache']
         contexts: {alpine: docker-image://alpine:3.13}
         secret: ['id=mysecret,src=/local/secret']
         output: type=docker

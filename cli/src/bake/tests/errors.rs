@@ -2,22 +2,55 @@ use super::Bake;
 
 #[test]
 fn mistakes_are_underlined() {
-    insta::assert_snapshot!(
-        Bake::hcl("target \"default\" {\n  tagss = [\"a\"]\n}\n").fails().trim_end(),
-        @""
-    );
-    insta::assert_snapshot!(
-        Bake::hcl("target \"default\" {\n  tags = [\"app:${VERSIO}\"]\n}\nvariable \"VERSION\" {}\n").fails().trim_end(),
-        @""
-    );
-    insta::assert_snapshot!(
-        Bake::json("{\"target\": {\"default\": {\"tags\": [1, [2]]}}}\n").fails().trim_end(),
-        @""
-    );
-    insta::assert_snapshot!(
-        Bake::hcl("target \"default\" {\n  tags = [\"a\"\n").fails().trim_end(),
-        @""
-    );
+    let table = [
+        (
+            Bake::hcl("target \"default\" {\n  tagss = [\"a\"]\n}\n"),
+            r#"
+error: a target has no attribute `tagss`
+ --> docker-bake.hcl:2:3
+  |
+2 |   tagss = ["a"]
+  |   ^^^^^
+  |
+  = help: did you mean `tags`?
+"#,
+        ),
+        (
+            Bake::hcl("target \"default\" {\n  tags = [\"app:${VERSIO}\"]\n}\nvariable \"VERSION\" {}\n"),
+            r#"
+error: there is no variable `VERSIO`
+ --> docker-bake.hcl:2:18
+  |
+2 |   tags = ["app:${VERSIO}"]
+  |                  ^^^^^^
+  |
+  = help: did you mean `VERSION`?
+"#,
+        ),
+        (
+            Bake::json("{\"target\": {\"default\": {\"tags\": [1, [2]]}}}\n"),
+            r#"
+error: `tags`: a string is needed here, not a list
+ --> docker-bake.json:1:33
+  |
+1 | {"target": {"default": {"tags": [1, [2]]}}}
+  |                                 ^^^^^^^^
+"#,
+        ),
+        (
+            Bake::hcl("target \"default\" {\n  tags = [\"a\"\n"),
+            r#"
+error: expected `]`
+ --> docker-bake.hcl:2:14
+  |
+2 |   tags = ["a"
+  |              ^
+"#,
+        ),
+    ];
+    for (bake, expected) in table {
+        assert_eq!(bake.fails(), expected.trim_matches('\n'));
+    }
 }
 
 #[test]
@@ -27,12 +60,12 @@ fn messages() {
         ("target {}", "`target` has one name"),
         ("targt \"a\" {}", "there is no block `targt`"),
         ("target \"default\" { name = \"x\" }", "`name` requires a `matrix`"),
-        ("group \"default\" { matrix = {} \n targets = [] }", "`matrix` is not supported for groups"),
+        ("group \"default\" {\n matrix = {}\n targets = []\n}", "`matrix` is not supported for groups"),
         ("group \"default\" {}", "the group `default` has no `targets`"),
         ("target \"default\" { matrix = [1] }", "a matrix is an object of lists"),
         ("target \"default\" { matrix = { a = 1 } }", "the axis `a` of the matrix is not a list"),
         ("target \"default\" { matrix = { a = [1, 2] } }", "two targets of the matrix have the name \"default\""),
-        ("target \"default\" { args { a = 1 } }", "there is no block `args` in a target"),
+        ("target \"default\" {\n args {\n a = 1\n }\n}", "there is no block `args` in a target"),
         ("target \"default\" { tags = \"x\" }", "`tags`: a list is needed here"),
         ("target \"default\" { no-cache = 5 }", "`no-cache`: true or false is needed here"),
         ("target \"default\" { args = [1] }", "`args`: an object is needed here"),

@@ -93,7 +93,7 @@ fn wrong_flags_are_named() {
         ("webapp.no-cache=maybe", "it takes true or false, not `maybe`"),
         ("webapp.secret.BAR=env=B", "secret \"BAR\" must be declared before it can be overridden"),
         ("webapp.secret.FOO=id=BAR,env=B", "does not match declared secret \"FOO\""),
-        ("webapp.output=dest=x", "type is required"),
+        ("webapp.output=dest=x,tar=true", "type is required"),
     ] {
         let text = Bake::hcl(TEXT).target("webapp").set(flag).fails();
         assert!(text.contains(expected), "{flag}: {text}");

@@ -132,7 +132,7 @@ fn circles_are_found() {
             "function cycle not allowed",
         ),
         (
-            "X = target.a.context\ntarget \"a\" { context = target.a.dockerfile\n dockerfile = target.a.context }",
+            "X = target.a.context\ntarget \"a\" {\n context = target.a.dockerfile\n dockerfile = target.a.context\n}",
             "reference cycle not allowed",
         ),
     ] {

@@ -6,7 +6,8 @@ use builder_frontend::lint::{self, CheckOptionsError, Facts, Finding, Lines, Rep
 use builder_frontend::plan::{BuildOptions, Images};
 
 use super::super::source::BuildSource;
-use super::diagnosed;
+use super::drawn;
+use crate::build::planning::FAILED;
 use crate::error::{CliError, CliResult};
 use crate::progress::{Code, Warning};
 
@@ -63,14 +64,15 @@ pub(crate) fn above(source: &BuildSource, error: usize) -> Vec<Warning> {
 
 /// Fails when the file asks for that.
 pub(crate) fn enforce(source: &BuildSource, report: Result<Report, CheckOptionsError>) -> CliResult<()> {
-    match report {
+    let error = match report {
         Ok(report) => match report.failure() {
-            Some(failure) => Err(CliError::message(format!("failed to build: failed to solve: {failure}"))),
-            None => Ok(()),
+            Some(failure) => return Err(CliError::message(format!("{FAILED}{failure}"))),
+            None => return Ok(()),
         },
-        Err(error) => Err(match error.diagnostic() {
-            Some(diagnostic) => diagnosed(source, &diagnostic),
-            None => CliError::message(error),
-        }),
-    }
+        Err(error) => error,
+    };
+    Err(match error.diagnostic() {
+        Some(diagnostic) => CliError::Diagnosed(format!("{}\nERROR: {FAILED}{error}\n", drawn(source, &diagnostic))),
+        None => CliError::message(format!("{FAILED}{error}")),
+    })
 }

@@ -40,7 +40,7 @@ pub(crate) fn answer(global: &Global, request: &BuildRequest, call: CallRequest)
     }
     let store = store::open(global)?;
     let _lease = store.lease()?;
-    let run = RunOptions::of([&request.args])?;
+    let run = RunOptions::of([(None, &request.args)])?;
     let fetcher = source::fetcher(&store, [&request.args], &run)?;
     let progress = progress(&request.args)?;
     let contexts = Contexts::new(fetcher, progress.clone());
@@ -71,9 +71,13 @@ fn read(request: &BuildRequest, contexts: &Contexts) -> CliResult<BuildSource> {
 }
 
 /// What is wrong with a Dockerfile, drawn below its lines.
-fn diagnosed(source: &BuildSource, diagnostic: &Diagnostic) -> CliError {
+fn drawn(source: &BuildSource, diagnostic: &Diagnostic) -> String {
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    CliError::Diagnosed(diagnostic.render(&source.name, &source.text, coloured))
+    diagnostic.render(&source.name, &source.text, coloured)
+}
+
+fn diagnosed(source: &BuildSource, diagnostic: &Diagnostic) -> CliError {
+    CliError::Diagnosed(drawn(source, diagnostic))
 }
 
 /// What is asked about.

@@ -72,7 +72,11 @@ pub(super) fn outline(question: &Question<'_>, json: bool) -> CliResult<String> 
         let names: Vec<String> = outline::targets(&file).into_iter().filter_map(|target| target.name).collect();
         let target = options.target.unwrap_or_default();
         let error = anyhow::anyhow!("the Dockerfile has no stage `{target}`");
-        return Err(CliError::with_hint(error, format!("the stages with a name are: {}", names.join(", "))));
+        let hint = match &names[..] {
+            [] => "no stage has a name: take its number, from 0".to_owned(),
+            names => format!("the stages with a name are: {}", names.join(", ")),
+        };
+        return Err(CliError::with_hint(error, hint));
     };
     Ok(if json { indented(&json::outline(source, &outline)) } else { shown(&outline) })
 }

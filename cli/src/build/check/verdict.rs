@@ -98,12 +98,11 @@ fn unbuildable(question: &Question<'_>, file: &Dockerfile, options: BuildOptions
         options.target = Some(target);
         let Err(error) = plan::plan(&mut graph, file, &source.text, &options, &images) else { continue };
         let message = error.to_string();
-        let (span, error) = match error.diagnostic() {
-            Some(diagnostic) => (Some(diagnostic.span.clone()), diagnosed(source, &diagnostic)),
-            None => {
-                let shown = anyhow::anyhow!("{}: {message}", source.name);
-                (None, CliError::Failed { error: shown, hint: error.help.clone() })
-            }
+        let (span, error) = if let Some(diagnostic) = error.diagnostic() {
+            (Some(diagnostic.span.clone()), diagnosed(source, &diagnostic))
+        } else {
+            let shown = anyhow::anyhow!("{}: {message}", source.name);
+            (None, CliError::Failed { error: shown, hint: error.help.clone() })
         };
         return Some(Obstacle { message, span, error });
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::Context;
 use builder_executor::rootfs::{Purpose, RootMount};
 use builder_image::export::{Rooted, directories, remove_others, tars};
-use builder_image::layer::WriteOptions;
 
 use super::Exporter;
 use crate::error::CliResult;
@@ -42,7 +41,7 @@ fn mount(exporter: &Exporter<'_>, split: Option<bool>) -> CliResult<Vec<Mounted>
     each.collect()
 }
 
-/// The time that no file is younger than.
+/// The time that every file has.
 fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
     exporter.result.platforms.iter().find_map(|result| result.plan.source_date_epoch)
 }
@@ -51,9 +50,9 @@ fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
 pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<()> {
     let mounted = mount(exporter, output.split)?;
     let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
-    let clamp = output.epoch.or(inherited(exporter));
+    let time = output.epoch.or(inherited(exporter));
     let context = || format!("the result can't be written to {}", output.dest.display());
-    directories(&parts, &output.dest, clamp).with_context(context)?;
+    directories(&parts, &output.dest, time).with_context(context)?;
     if output.delete {
         remove_others(&parts, &output.dest).with_context(context)?;
     }
@@ -64,9 +63,9 @@ pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<
 pub(super) fn tar(exporter: &Exporter<'_>, output: &TarOutput) -> CliResult<()> {
     let mounted = mount(exporter, output.split)?;
     let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
-    let options = WriteOptions { clamp: output.epoch.or(inherited(exporter)) };
+    let time = output.epoch.or(inherited(exporter));
     write_to(&output.dest, |out| {
-        tars(&parts, &options, out)?;
+        tars(&parts, time, out)?;
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use builder_cache::{BlobDigest, DiffId, KeyLock, LayerId, NewImage, Store};
 use builder_frontend::plan::LayerFacts;
 use builder_frontend::platform::Platform;
 use builder_image::compress::{Compression as Codec, Encoding};
-use builder_image::layer::{WriteOptions, formed_tar};
+use builder_image::layer::{WriteOptions, formed_tar, recreate};
 use builder_solver::CacheKey;
 use builder_solver::digest::FramedHasher;
 use rayon::prelude::*;
@@ -51,6 +51,11 @@ pub(super) struct Made {
 }
 
 impl Made {
+    /// The time that is told of the image, when it is fixed.
+    pub(super) fn epoch(&self, result: &BuildResult) -> Option<i64> {
+        result.platforms.iter().find_map(|result| self.recipe.epoch.or(result.plan.source_date_epoch))
+    }
+
     /// Takes away what was to be there for a moment only.
     pub(super) fn pass(&self, store: &Store) -> CliResult<()> {
         for (id, _) in &self.passing {
@@ -134,13 +139,19 @@ fn put(store: &Store, one: &Ready) -> CliResult<Option<KeyLock>> {
 fn prepare(store: &Store, recipe: &Recipe, result: &PlatformResult, position: usize, stays: bool) -> CliResult<Ready> {
     let clamp = recipe.epoch.or(result.plan.source_date_epoch);
     let base = result.plan.base.as_ref().map_or(0, |base| base.layers);
+    let of_base = base_diff_ids(store, result)?;
     let of_layer = |(number, layer): (usize, &LayerId)| {
         let meta = store.layer(layer)?.meta;
         let own = number >= base;
-        // Layers of the base image stay as they are.
-        let write = WriteOptions { clamp: clamp.filter(|_| recipe.rewrite && own) };
-        let packed = recipe.estargz.filter(|_| recipe.force || meta.source_blob.is_none());
-        let diff_id = match meta.diff_id.filter(|_| write.clamp.is_none() && packed.is_none()) {
+        // Layers of the base image stay as they are, in the form that they have there.
+        let known = of_base.get(number).filter(|_| !own).copied();
+        let write = match known {
+            Some(diff_id) => recreate(store, layer, &diff_id)?.unwrap_or_default(),
+            None => WriteOptions { clamp: clamp.filter(|_| recipe.rewrite && own) },
+        };
+        let packed = recipe.estargz.filter(|_| recipe.force || (own && meta.source_blob.is_none()));
+        let known = known.or(meta.diff_id.filter(|_| write.clamp.is_none())).filter(|_| packed.is_none());
+        let diff_id = match known {
             Some(known) => known,
             None => formed_tar(store, layer, packed.unwrap_or_default(), &write)?.diff_id,
         };
@@ -165,6 +176,14 @@ fn prepare(store: &Store, recipe: &Recipe, result: &PlatformResult, position: us
         target: Some(result.target),
     };
     Ok(Ready { recipe: position, platform: result.platform.clone(), stays, config: bytes, image })
+}
+
+/// The digests that the base image has for its layers: they may be in another form there than on their own.
+fn base_diff_ids(store: &Store, result: &PlatformResult) -> CliResult<Vec<DiffId>> {
+    let Some(base) = &result.plan.base else { return Ok(Vec::new()) };
+    let Ok(id) = base.id.parse() else { return Ok(Vec::new()) };
+    let image = store.image(&id)?.filter(|image| image.diff_ids.len() == base.layers);
+    Ok(image.map(|image| image.diff_ids).unwrap_or_default())
 }
 
 /// Under which key builders take turns with an image that comes and goes.

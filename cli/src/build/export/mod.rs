@@ -15,7 +15,7 @@ use anyhow::Context;
 use builder_cache::Store;
 use builder_executor::rootfs::Driver;
 use builder_image::Reference;
-use builder_image::archive::{Format, SaveImage, SaveOptions, SavedImage, describe, save, save_layout};
+use builder_image::archive::{CREATED, Format, SaveImage, SaveOptions, SavedImage, describe, save, save_layout};
 use builder_image::compress::Compression as Codec;
 use serde_json::{Map, Value, json};
 
@@ -34,6 +34,8 @@ pub(super) use self::names::full_names;
 /// Sends a result where it should go.
 pub(crate) struct Exporter<'a> {
     pub(crate) args: &'a BuildArgs,
+    /// The target, when there are several.
+    pub(crate) prefix: Option<&'a str>,
     pub(crate) result: &'a BuildResult,
     pub(crate) store: &'a Store,
     pub(crate) driver: &'a Driver,
@@ -93,7 +95,7 @@ impl Exporter<'_> {
                 self.progress.warn(Warning { message, ..Warning::default() });
             }
         }
-        let step = self.progress.step("exporting to image");
+        let step = self.progress.step(&self.named("exporting to image"));
         match image::make(self, &recipes, &step) {
             Ok(made) => {
                 let stored = outputs.iter().try_for_each(|output| self.name(output, &made, &step));
@@ -219,6 +221,13 @@ impl Exporter<'_> {
         let names = names.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
         let mut image = self.save_image(&archive.image, made, names);
         image.options = None;
+        if let Some(time) = made.epoch(self.result).and_then(|epoch| jiff::Timestamp::from_second(epoch).ok()) {
+            let notes = match image.platforms.first_mut() {
+                Some(platform) if !image.index => &mut platform.descriptor_annotations,
+                _ => &mut image.descriptor_annotations,
+            };
+            notes.entry(CREATED.to_owned()).or_insert_with(|| time.to_string());
+        }
         let images = [image];
         let mut saved = None;
         match &archive.dest {
@@ -236,8 +245,13 @@ impl Exporter<'_> {
         Ok(saved.and_then(|saved| saved.images.into_iter().next()))
     }
 
+    /// The name of a step, behind that of the target when there are several.
+    fn named(&self, step: &str) -> String {
+        self.prefix.map_or_else(|| step.to_owned(), |target| format!("[{target}] {step}"))
+    }
+
     fn step<T>(&self, name: &str, work: impl FnOnce() -> CliResult<T>) -> CliResult<T> {
-        let step = self.progress.step(name);
+        let step = self.progress.step(&self.named(name));
         match work() {
             Ok(value) => {
                 step.done();

@@ -15,8 +15,10 @@ pub(crate) enum Address {
     Directory(PathBuf),
     /// A repository.
     Git(GitAddress),
-    /// A tarball or another file behind an URL.
+    /// A tarball, or a Dockerfile, behind a URL.
     Http(String),
+    /// A file behind a URL, which is never unpacked.
+    File(String),
     /// An image, by its name.
     Image(String),
     /// An image of an OCI layout: `DIRECTORY[:TAG|@DIGEST]`.
@@ -62,7 +64,7 @@ impl Address {
             return Ok(Self::Git(git));
         }
         if is_http(text) {
-            return Ok(Self::Http(text.to_owned()));
+            return Ok(Self::File(text.to_owned()));
         }
         match text.split_once("://") {
             Some((scheme, _)) => return Err(unknown(text, scheme, "a named context")),
@@ -141,7 +143,7 @@ mod tests {
         assert_eq!(named("oci-layout://./a:b").ok(), Some(Address::Layout("./a:b".into())));
         assert_eq!(named(".").ok(), Some(Address::Directory(".".into())));
         assert!(matches!(named("https://host/a.git"), Ok(Address::Git(_))));
-        assert!(matches!(named("http://host/a"), Ok(Address::Http(_))));
+        assert_eq!(named("http://host/a.tar").ok(), Some(Address::File("http://host/a.tar".into())));
         assert!(named("git@host:a").is_ok_and(|address| address.is_ssh()));
         for (text, reason) in [
             ("no/such/directory", "is not there"),

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use builder_cache::Store;
-use builder_executor::remote::{Access, redact};
+use builder_executor::remote::redact;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::build::RunOptions;
@@ -98,19 +98,19 @@ impl BuildSource {
                         file.display()
                     )));
                 }
-                (Some(file), _) => {
+                (Some(file), given) if given.is_none_or(|given| !given.is_absolute()) => {
                     let bytes = read_file(file).with_context(|| format!("{} can't be read", file.display()))?;
                     ("Dockerfile".to_owned(), bytes, None)
                 }
                 (None, Some(file)) if files.tree.is_some() && !file.is_absolute() => {
                     (file.display().to_string(), read_fetched(&directory, file, &files.project)?, None)
                 }
-                (None, Some(file)) => {
+                (_, Some(file)) => {
                     let bytes = read_file(file).with_context(|| format!("{} can't be read", file.display()))?;
                     let ignore = beside(file);
                     (file.display().to_string(), bytes, Some(ignore))
                 }
-                (None, None) => {
+                (_, None) => {
                     let (name, bytes) = default_dockerfile(&directory, &files.project)?;
                     let ignore = files.directory.join(format!("{name}.dockerignore"));
                     (name, bytes, Some(ignore))
@@ -136,8 +136,7 @@ pub(crate) fn fetcher<'a>(
         addresses.push(context_address(args)?);
         addresses.extend(named::addresses(args)?.into_values());
     }
-    let access = Access { secrets: run.secrets.clone(), agents: run.agents.clone() };
-    Ok(Fetcher::new(store, with_agent(access, &addresses)))
+    Ok(Fetcher::new(store, with_agent(run.access.clone(), &addresses)))
 }
 
 /// The main context, with what build arguments say of it.
@@ -172,7 +171,7 @@ fn files(address: &Address, fetcher: &Fetcher) -> CliResult<Files> {
         }
         Address::Stdin => "standard input".to_owned(),
         Address::Git(git) => redact(&git.remote),
-        Address::Http(url) => redact(url),
+        Address::Http(url) | Address::File(url) => redact(url),
         Address::Image(name) | Address::Layout(name) => name.clone(),
     };
     let (tree, dockerfile) = match fetcher.fetch(address)? {

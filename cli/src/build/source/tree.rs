@@ -148,7 +148,8 @@ impl Fetcher {
         let fetched = match address {
             Address::Stdin => self.stdin()?,
             Address::Git(git) => Fetched::Tree(self.git(git)?),
-            Address::Http(url) => self.http(url)?,
+            Address::Http(url) => self.http(url, true)?,
+            Address::File(url) => self.http(url, false)?,
             Address::Directory(path) => {
                 return Err(CliError::message(format!("{} is a directory already", path.display())));
             }
@@ -168,13 +169,13 @@ impl Fetcher {
         Ok(Tree { path, owned: false, time: Some(checkout.time), _held: None })
     }
 
-    fn http(&self, url: &str) -> CliResult<Fetched> {
+    fn http(&self, url: &str, archives: bool) -> CliResult<Fetched> {
         let source = HttpSource { url: url.to_owned(), name: CONTEXT.to_owned(), checksum: None };
         let file = self.remotes().http(&source, &|| false).map_err(failed)?;
         let shown = redact(url);
         let mut opened = File::open(file.path()).with_context(|| format!("what came from {shown} can't be read"))?;
         let first = peek(&mut opened).with_context(|| format!("what came from {shown} can't be read"))?;
-        if !is_archive(&first) {
+        if !archives || !is_archive(&first) {
             let path = file.path().parent().unwrap_or(file.path()).to_owned();
             let tree = Tree { path, owned: true, time: file.last_modified, _held: None };
             return Ok(Fetched::File(tree, CONTEXT.to_owned()));

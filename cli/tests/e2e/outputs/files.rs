@@ -77,7 +77,9 @@ fn several_outputs_are_written_by_one_build() {
         "type=cacheonly".to_owned(),
     ];
     let mut args = vec!["-t", "zero"];
-    outputs.iter().for_each(|output| args.extend(["-o", output]));
+    for output in &outputs {
+        args.extend(["-o", output]);
+    }
     build(&lab, &context, &args);
     assert!(tool("tar", &["-tf".as_ref(), tar.as_ref()]).lines().any(|name| name == "made"));
     assert!(oci.is_file() && dir.join("made").is_file());

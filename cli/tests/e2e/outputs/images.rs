@@ -31,11 +31,11 @@ fn unpacked(lab: &Lab, bytes: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Something that compresses.
+/// Something that compresses, and is more than one chunk of an eStargz.
 fn large() -> String {
     let mut state = 1_u64;
     let mut text = String::new();
-    while text.len() < 6 << 20 {
+    while text.len() < 9 << 19 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         text += &format!("{:x} {} ", state >> 44, state >> 60);
     }
@@ -69,12 +69,11 @@ fn layers_are_compressed_as_hard_as_asked() {
     for (options, kind) in [
         ("compression=uncompressed", ""),
         ("compression=gzip,compression-level=0", "+gzip"),
-        ("compression=gzip,compression-level=1", "+gzip"),
+        ("compression=gzip", "+gzip"),
         ("compression=gzip,compression-level=9", "+gzip"),
         ("compression=zstd,compression-level=1", "+zstd"),
-        ("compression=zstd,compression-level=19", "+zstd"),
-        ("compression=estargz,force-compression=true", "+gzip"),
-        ("compression=estargz,compression-level=9,force-compression=true", "+gzip"),
+        ("compression=zstd,compression-level=9", "+zstd"),
+        ("compression=estargz,compression-level=6,force-compression=true", "+gzip"),
     ] {
         let layout = Layout::build(&lab, &context, &format!("type=oci,{options}"), &["-t", "app"]);
         let size = check_layers(&lab, &layout, &format!("{oci}{kind}"), options);
@@ -86,9 +85,9 @@ fn layers_are_compressed_as_hard_as_asked() {
         assert_eq!(other.ok(&["run", "app"]).stdout, format!("{} /big\n", large().len()), "{options}");
     }
     let size = |options| sizes[options];
-    assert!(size("compression=gzip,compression-level=9") < size("compression=gzip,compression-level=1"));
-    assert!(size("compression=gzip,compression-level=1") < size("compression=gzip,compression-level=0"));
-    assert!(size("compression=zstd,compression-level=19") < size("compression=zstd,compression-level=1"));
+    assert!(size("compression=gzip,compression-level=9") < size("compression=gzip"));
+    assert!(size("compression=gzip") < size("compression=gzip,compression-level=0"));
+    assert!(size("compression=zstd,compression-level=9") < size("compression=zstd,compression-level=1"));
     // Docker's names for the same.
     let layout = Layout::build(&lab, &context, "type=docker,compression=gzip,oci-mediatypes=false", &[]);
     check_layers(&lab, &layout, "application/vnd.docker.image.rootfs.diff.tar.gzip", "docker");
@@ -137,10 +136,10 @@ fn layers_of_a_base_keep_their_form_unless_forced() {
 fn an_estargz_is_an_image_to_everybody() {
     let lab = Lab::new();
     let dockerfile = "FROM busybox\nRUN mkdir /d && echo made >/d/made && ln /d/made /d/again && rm /etc/group\n\
-                      COPY big /big\nCMD [\"sh\", \"-c\", \"cat /d/again; wc -c </big; ls /etc\"]\n";
+                      COPY big /big\nCMD [\"sh\", \"-c\", \"cat /d/again; wc -c </big; [ -e /etc/group ] || echo gone\"]\n";
     let context = lab.project(dockerfile, &[("big", &large())]);
     let layout = Layout::build(&lab, &context, "type=oci,compression=estargz,force-compression=true", &["-t", "app"]);
-    let expected = format!("made\n{}\npasswd\n", large().len());
+    let expected = format!("made\n{}\ngone\n", large().len());
     let archive = fresh(&lab, "estargz.tar");
     tool("tar", &["-C".as_ref(), layout.0.as_ref(), "-cf".as_ref(), archive.as_ref(), ".".as_ref()]);
     let podman = Podman::new(&lab);

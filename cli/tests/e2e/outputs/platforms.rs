@@ -216,7 +216,7 @@ fn a_name_of_the_store_stands_for_all_platforms() {
     let foreign =
         shown["Platforms"].as_array().into_iter().flatten().find(|one| one["Id"] != shown["Id"]).expect("two");
     let foreign = foreign["Id"].as_str().expect("an id");
-    assert_eq!(lab.ok(&["image", "prune"]).stdout, "Total reclaimed space: 0B\n");
+    assert_eq!(lab.ok(&["image", "prune"]).stdout.lines().count(), 1, "no image goes");
     assert_eq!(lab.inspect(foreign)["Id"], foreign);
     let ran = lab.run(&["rmi", foreign]);
     assert_eq!(ran.code, 1);

@@ -126,20 +126,24 @@ fn builds_at_different_times_are_the_same_to_the_bit() {
 }
 
 #[test]
-fn files_that_are_exported_are_no_younger_than_the_epoch() {
+fn files_that_are_exported_have_the_epoch_for_their_time() {
     let lab = Lab::empty();
     let context = project(&lab);
     let (directory, tar) = (fresh(&lab, "files"), fresh(&lab, "files.tar"));
     let output = format!("type=tar,dest={}", text(&tar));
     build(&lab, &context, &["--build-arg", EPOCH, "-o", text(&directory), "-o", &output]);
     let found = times(&directory);
-    assert_eq!((found["new"], found["base"], found["old"]), (1_000_000_000, 1_000_000_000, 915_148_800));
+    assert_eq!((found["new"], found["base"], found["old"]), (1_000_000_000, 1_000_000_000, 1_000_000_000));
     let listing = tool("tar", &["--utc".as_ref(), "-tvf".as_ref(), tar.as_ref()]);
-    assert_eq!(listing.matches("2001-09-09 01:46").count(), 2, "{listing}");
+    assert_eq!(listing.matches("2001-09-09 01:46").count(), 3, "{listing}");
     let own = fresh(&lab, "own");
     let output = format!("type=local,source-date-epoch=7,dest={}", text(&own));
     build(&lab, &context, &["--build-arg", EPOCH, "-o", &output]);
     assert_eq!(times(&own)["old"], 7);
+    let none = fresh(&lab, "none");
+    let output = format!("type=local,source-date-epoch=,dest={}", text(&none));
+    build(&lab, &context, &["--build-arg", EPOCH, "-o", &output]);
+    assert_eq!(times(&none)["old"], 915_148_800);
 }
 
 #[test]
@@ -161,6 +165,18 @@ fn rewritten_images_live_in_the_store() {
         let other = Lab::empty();
         other.ok(&["load", "-i", text(&file)]);
         assert_eq!(other.inspect("app")["Id"], id, "{compression}");
+    }
+    // A base image's layers stay as they are there, and not as they are on their own.
+    let child = lab.project("FROM app\nCOPY f /f\n", &[("f", "")]);
+    let parent = lab.inspect("app")["RootFS"]["Layers"].clone();
+    for (options, kept) in [("", 3), (",rewrite-timestamp=true,source-date-epoch=5", 3), (",compression=estargz", 3)] {
+        let layout = Layout::build(&lab, &child, &format!("type=oci{options}"), &[]);
+        let layers = layout.config()["rootfs"]["diff_ids"].clone();
+        assert_eq!(
+            (0..kept).map(|n| &layers[n]).collect::<Vec<_>>(),
+            (0..kept).map(|n| &parent[n]).collect::<Vec<_>>()
+        );
+        assert_eq!(listed(&lab, &layout)[2], "new 2001-09-09", "{options}");
     }
     // Nothing says to which time.
     let ran = build(&lab, &context, &["-t", "app", "-o", "type=image,rewrite-timestamp=true"]);

@@ -17,6 +17,7 @@ mod output;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use builder_cache::{ActiveLayer, Snapshot};
 use builder_solver::{Exec, LogStream, MountKind, NetworkMode, SecurityMode, Task, TaskInput};
@@ -25,11 +26,11 @@ use tempfile::TempDir;
 pub(super) use files::provided_files;
 
 use self::cache::Caches;
-use self::mounts::Mounted;
+use self::mounts::{Machine, Mounted};
 use self::output::{Mask, pass_on};
+use super::BuildWorker;
 use super::commit::{RootAttributes, commit_upper};
 use super::error::OpError;
-use super::{BuildWorker, Inner};
 use crate::rootfs::{Purpose, RootMount};
 use crate::sandbox::{self, Exit, Network, Running, SpawnRequest, SpecOptions, default_spec, mount, resolve_user};
 
@@ -44,8 +45,13 @@ pub(super) async fn run(worker: &BuildWorker, exec: &Exec, task: &Task<Snapshot>
         Caches::new()
     };
     let mut prepared = {
-        let (exec, inputs) = (exec.clone(), task.inputs.clone());
-        worker.blocking(move |inner| prepare(inner, &exec, &inputs, &caches)).await?
+        let (vertex, exec, inputs) = (Arc::clone(&task.vertex), exec.clone(), task.inputs.clone());
+        worker
+            .blocking(move |inner| {
+                let grant = inner.options.grants.of(&vertex.origin.name);
+                prepare(&Machine { inner, grant }, &exec, &inputs, &caches)
+            })
+            .await?
     };
     let command = || exec.args.join(" ");
     let exit = match start(worker, exec, &mut prepared) {
@@ -105,7 +111,13 @@ struct Prepared {
     _script: Option<TempDir>,
 }
 
-fn prepare(inner: &Inner, exec: &Exec, inputs: &[TaskInput<Snapshot>], caches: &Caches) -> Result<Prepared, OpError> {
+fn prepare(
+    machine: &Machine<'_>,
+    exec: &Exec,
+    inputs: &[TaskInput<Snapshot>],
+    caches: &Caches,
+) -> Result<Prepared, OpError> {
+    let inner = machine.inner;
     let Some(base) = inputs.first() else { return Err(OpError::Inputs { op: "exec", expected: 1, found: 0 }) };
     let active = inner.store.new_layer()?;
     let upper = Some((active.upper(), active.work()));
@@ -121,8 +133,8 @@ fn prepare(inner: &Inner, exec: &Exec, inputs: &[TaskInput<Snapshot>], caches: &
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };
     options.privileged = exec.security == SecurityMode::Insecure;
-    if !inner.options.limits.is_empty() {
-        inner.options.limits.apply(&mut options);
+    if !machine.grant.limits.is_empty() {
+        machine.grant.limits.apply(&mut options);
     }
     let script = match &exec.script {
         None => None,
@@ -134,7 +146,7 @@ fn prepare(inner: &Inner, exec: &Exec, inputs: &[TaskInput<Snapshot>], caches: &
         }
     };
     let mounted = if mounts::needed(exec) {
-        Mounted::prepare(inner, exec, inputs, caches, &root, &mut options)?
+        Mounted::prepare(machine, exec, inputs, caches, &root, &mut options)?
     } else {
         Mounted::default()
     };

@@ -18,7 +18,7 @@ use super::cache::Caches;
 use super::files;
 use super::memory::{Attributes, Memory};
 use crate::agent::AgentServer;
-use crate::op::{Inner, OpError};
+use crate::op::{Grant, Inner, OpError};
 use crate::rootfs::{Purpose, RootMount, in_root};
 use crate::sandbox::{SpecOptions, TreePath, mount};
 use crate::secret::Secret;
@@ -36,14 +36,17 @@ pub(super) struct Mounted {
     pub(super) hidden: Vec<Secret>,
 }
 
+/// Where results, caches and secrets come from.
+pub(super) struct Machine<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) grant: &'a Grant,
+}
+
 /// Something to mount, or to mount parts of.
 #[derive(Debug)]
 enum Tree {
     Result(Box<ResultTree>),
-    Cache {
-        tree: OwnedFd,
-        _directory: Arc<CacheDirectory>,
-    },
+    Cache { tree: OwnedFd, _directory: Arc<CacheDirectory> },
     Memory(Memory),
 }
 
@@ -72,7 +75,7 @@ pub(super) fn needed(exec: &Exec) -> bool {
 impl Mounted {
     /// Prepares everything, and adds it to the options of the specification.
     pub(super) fn prepare(
-        inner: &Inner,
+        machine: &Machine<'_>,
         exec: &Exec,
         inputs: &[TaskInput<Snapshot>],
         caches: &Caches,
@@ -80,7 +83,7 @@ impl Mounted {
         options: &mut SpecOptions,
     ) -> Result<Self, OpError> {
         let mut preparing =
-            Preparing { inner, inputs, mounted: Self::default(), memory: None, results: HashMap::new(), options };
+            Preparing { machine, inputs, mounted: Self::default(), memory: None, results: HashMap::new(), options };
         if !exec.hosts.is_empty() || exec.hostname.is_some() {
             preparing.hosts(exec)?;
         }
@@ -91,7 +94,7 @@ impl Mounted {
             preparing.set_variable(SSH_AUTH_SOCK, &first.target);
         }
         for secret in &exec.secret_env {
-            match inner.options.secrets.get(&secret.id)? {
+            match machine.grant.secrets.get(&secret.id)? {
                 Some(value) => preparing.secret_variable(&secret.name, &secret.id, value)?,
                 None if secret.required => return Err(OpError::NoSecret { id: secret.id.clone() }),
                 None => {}
@@ -125,7 +128,7 @@ fn components(path: &str) -> Vec<&str> {
 
 /// The mounts as far as they are prepared.
 struct Preparing<'a> {
-    inner: &'a Inner,
+    machine: &'a Machine<'a>,
     inputs: &'a [TaskInput<Snapshot>],
     mounted: Mounted,
     memory: Option<Memory>,
@@ -219,10 +222,10 @@ impl Preparing<'_> {
         let tree = match self.results.get(&input) {
             Some(tree) if mount.read_only => *tree,
             _ => {
-                let store = &self.inner.store;
+                let store = &self.machine.inner.store;
                 let layer = if mount.read_only { None } else { Some(store.new_layer()?) };
                 let upper = layer.as_ref().map(|layer| (layer.upper(), layer.work()));
-                let root = self.inner.driver.mount(store, &from.output, upper, Purpose::Files)?;
+                let root = self.machine.inner.driver.mount(store, &from.output, upper, Purpose::Files)?;
                 self.mounted.trees.push(Tree::Result(Box::new(ResultTree { root, _changes: layer })));
                 let tree = self.mounted.trees.len() - 1;
                 if mount.read_only {
@@ -236,7 +239,7 @@ impl Preparing<'_> {
         {
             if error.kind() == io::ErrorKind::NotFound {
                 let (path, target) = (source.to_owned(), mount.target.clone());
-                return Err(OpError::NoMountSource { path, target, from: from.vertex.origin.name.clone() });
+                return Err(OpError::NoMountSource { path, target, from: from.vertex.origin.stage.clone() });
             }
             return Err(failed(mount, &format!("open {source} for"), error));
         }
@@ -257,7 +260,7 @@ impl Preparing<'_> {
     }
 
     fn secret(&mut self, mount: &Mount, secret: &SecretFile) -> Result<(), OpError> {
-        let Some(value) = self.inner.options.secrets.get(&secret.id)? else {
+        let Some(value) = self.machine.grant.secrets.get(&secret.id)? else {
             return if secret.required { Err(OpError::NoSecret { id: secret.id.clone() }) } else { Ok(()) };
         };
         let path = self.memory()?.file(value.bytes(), attributes(secret))?;
@@ -266,12 +269,12 @@ impl Preparing<'_> {
     }
 
     fn agent(&mut self, mount: &Mount, wanted: &SecretFile) -> Result<(), OpError> {
-        let Some(agent) = self.inner.options.agents.get(&wanted.id) else {
+        let Some(agent) = self.machine.grant.agents.get(&wanted.id) else {
             return if wanted.required { Err(OpError::NoAgent { id: wanted.id.clone() }) } else { Ok(()) };
         };
         let (listener, path) = self.memory()?.socket(attributes(wanted))?;
-        let server = AgentServer::start(listener, agent.clone())
-            .map_err(|error| failed(mount, "start the agent for", error))?;
+        let server =
+            AgentServer::start(listener, agent.clone()).map_err(|error| failed(mount, "start the agent for", error))?;
         self.mounted.servers.push(server);
         self.show(mount, TreePath { tree: MEMORY, path }, &["bind", "nosuid", "noexec"]);
         Ok(())

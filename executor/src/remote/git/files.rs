@@ -7,7 +7,8 @@ use std::path::Path;
 
 use builder_cache::ActiveLayer;
 use builder_image::layer::{UnpackOptions, unpack};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::command::Git;
 use super::references::near;
@@ -68,8 +69,7 @@ impl Tree<'_> {
         let failed = |path: &Path, source| RemoteError::Write { path: path.to_owned(), source };
         fs::create_dir(&whole).map_err(|source| failed(&whole, source))?;
         let time = self.write_all(remote, commit, &whole, subdir, false)?;
-        let from = whole.join(subdir);
-        fs::rename(&from, active.upper()).map_err(|source| failed(&from, source))?;
+        move_directory(&whole, subdir, active.upper()).map_err(|source| failed(&whole.join(subdir), source))?;
         fs::remove_dir_all(&whole).map_err(|source| failed(&whole, source))?;
         Ok(time)
     }
@@ -112,7 +112,7 @@ impl Tree<'_> {
             let contents = contents(&repository, &next.commit, below)?;
             self.unpack(&repository, &next, &fd, below)?;
             if let Some(place) = &next.place {
-                keep::write(&repository, wanted, root, place, &next.path)?;
+                keep::write(&repository, wanted, root, &fd, place, &next.path)?;
             }
             if self.submodules && !contents.links.is_empty() {
                 Self::enter(&repository, &next, contents, &mut waiting)?;
@@ -172,6 +172,27 @@ impl Tree<'_> {
         }
         Ok(())
     }
+}
+
+/// Moves a directory of a tree to where an empty one is. Links in the tree are not followed, whatever it was unpacked
+/// from: git's own objects can hold a link and a directory of one name.
+fn move_directory(tree: &Path, directory: &str, target: &Path) -> std::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(tree, flags, Mode::empty())?;
+    let (above, name) = directory.rsplit_once('/').unwrap_or((".", directory));
+    let above = open_beneath(&root, above)?;
+    let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR.into());
+    }
+    Ok(rustix::fs::renameat(&above, name, CWD, target)?)
+}
+
+/// Opens a directory of a tree without following a link.
+pub(super) fn open_beneath(root: &OwnedFd, path: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
 /// Lists a commit, and refuses what git itself would never check out.

@@ -4,10 +4,15 @@
 //! and the remote's address without a password. Submodules have theirs below `.git/modules`, as git itself keeps them.
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::Commit;
+use super::files::open_beneath;
 use super::repository::{Repository, reference};
 use crate::remote::error::RemoteError;
 use crate::remote::redact;
@@ -17,6 +22,7 @@ pub(super) fn write(
     repository: &Repository<'_, '_>,
     commit: &Commit,
     root: &Path,
+    tree: &OwnedFd,
     place: &str,
     path: &[u8],
 ) -> Result<(), RemoteError> {
@@ -52,13 +58,19 @@ pub(super) fn write(
     // The submodule says where its repository is, and the repository where the submodule is.
     let up = "../".repeat(path.split(|byte| *byte == b'/').count());
     let down = "../".repeat(place.split('/').count());
-    let tree = [down.as_bytes(), path].concat();
+    let files = [down.as_bytes(), path].concat();
     let mut worktree = git.local(Some(&directory));
-    worktree.args(["config", "core.worktree"]).arg(std::ffi::OsStr::from_bytes(&tree));
+    worktree.args(["config", "core.worktree"]).arg(std::ffi::OsStr::from_bytes(&files));
     git.ok(&mut worktree)?;
+    let write = || -> std::io::Result<()> {
+        // A link in the tree must not lead this elsewhere.
+        let parent = open_beneath(tree, path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = rustix::fs::openat(&parent, ".git", flags, Mode::from_raw_mode(0o644))?;
+        fs::File::from(link).write_all(format!("gitdir: {up}{place}\n").as_bytes())
+    };
     let link = root.join(std::ffi::OsStr::from_bytes(path)).join(".git");
-    fs::write(&link, format!("gitdir: {up}{place}\n"))
-        .map_err(|source| RemoteError::Write { path: link.clone(), source })
+    write().map_err(|source| RemoteError::Write { path: link, source })
 }
 
 /// A repository of the store as a URL: what is read through a URL is never linked to, always copied.

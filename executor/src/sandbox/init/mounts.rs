@@ -151,7 +151,8 @@ fn open_or_make(root: &OwnedFd, path: &Path, is_directory: bool) -> Step<OwnedFd
 
 fn temporary(root: &OwnedFd, mount: &Mount) -> Step<()> {
     let options = MountOptions::parse(mount.options().as_deref().unwrap_or_default()).map_err(refused)?;
-    let data: Vec<(&str, &str)> = options.data.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let mut data = vec![("source", "tmpfs")];
+    data.extend(options.data.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let tree = new_file_system("tmpfs", &data, MountAttrFlags::from_bits_retain(options.set as u32))?;
     let target = mount_point(root, mount.destination(), true)?;
     attach(&tree, &target).attempt_with(|| format!("mount {}", mount.destination().display()))
