@@ -86,7 +86,7 @@ bench-deps: deps ## installs the peers that `make bench` compares with
 
 .PHONY: test-apps
 test-apps: deps build base-tars ## builds, runs and changes real applications with packages from the registries; APPS='rust c' takes some
-	$(SUDO) testdata/apps/run.sh $(BUILDER) $(TARGET) $(APPS)
+	$(SUDO:%=% --preserve-env) testdata/apps/run.sh $(BUILDER) $(TARGET) $(APPS)
 
 # Each fuzz target runs for this long. Without a nightly toolchain the stable one is told to take the unstable flags.
 FUZZ_SECONDS   := 600

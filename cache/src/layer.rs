@@ -117,11 +117,9 @@ impl ActiveLayer {
             trash::remove(self.store.root(), &target).ok();
             return Err(error);
         }
-        // What overlay leaves behind is one empty directory in its work directory; anything else waits for the sweep.
+        // Overlay leaves one empty directory in its work directory; whatever else there is goes with the session.
         let _ = fs::remove_dir(self.work.join("work"));
-        if fs::remove_dir(&self.work).is_err() {
-            trash::discard(self.store.root(), &self.work).ok();
-        }
+        let _ = fs::remove_dir(&self.work);
         self.committed = true;
         Ok(self.id)
     }

@@ -162,3 +162,37 @@ pub(crate) fn migrate(connection: &mut Connection, root: &Path) -> Result<()> {
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_the_first_format_keeps_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut db = Connection::open(dir.path().join("old.db")).unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.execute("INSERT INTO names (name, image) VALUES ('n', x'00')", []).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        migrate(&mut db, dir.path()).unwrap();
+        assert_eq!(version(&db, dir.path()).unwrap(), VERSION);
+        let form: Option<String> =
+            db.query_row("SELECT form FROM names WHERE name = 'n'", [], |row| row.get(0)).unwrap();
+        assert_eq!(form, None);
+        // What a name stood for goes with it.
+        db.execute("INSERT INTO platforms VALUES ('n', 0, 'linux/arm64', x'01'), ('m', 0, 'linux/arm64', x'01')", [])
+            .unwrap();
+        db.execute("DELETE FROM names WHERE name = 'n'", []).unwrap();
+        let left: Vec<String> = db
+            .prepare("SELECT name FROM platforms")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(left, ["m"]);
+        // One that is newer than this builder is left alone.
+        db.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert!(matches!(migrate(&mut db, dir.path()), Err(Error::NewerStore { .. })));
+    }
+}

@@ -20,6 +20,8 @@
 //! All parts are length-framed ([`FramedHasher`]) under a domain that ends with [`VERSION`]; raise it whenever the
 //! table or the meaning of an op changes, and old records simply stop matching.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::digest::{CacheKey, ContentDigest, FramedHasher, OpDigest};
@@ -39,6 +41,16 @@ pub enum InputKey {
     Recipe(CacheKey),
     /// The content of what is selected from it.
     Files(ContentDigest),
+}
+
+/// An address without the password in it: components are shown and stored.
+fn public(address: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = address.split_once("://") else { return Cow::Borrowed(address) };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@').and_then(|at| Some((rest[..at].split_once(':')?.0, &rest[at..]))) {
+        Some((user, rest)) => Cow::Owned(format!("{scheme}://{user}:****{rest}")),
+        None => Cow::Borrowed(address),
+    }
 }
 
 /// What was found at a remote source, as a part of its vertex's definition.
@@ -70,8 +82,8 @@ pub fn definition(op: &Op) -> Vec<Component> {
     match op {
         Op::Source(Source::Scratch | Source::Local { .. }) | Op::Merge => {}
         Op::Source(Source::Image { id, .. }) => parts.push(component(Part::Image, id, id.as_bytes())),
-        Op::Source(Source::Http(http)) => parts.push(component(Part::Remote, &http.url, &encode(http))),
-        Op::Source(Source::Git(git)) => parts.push(component(Part::Remote, &git.remote, &encode(git))),
+        Op::Source(Source::Http(http)) => parts.push(component(Part::Remote, &public(&http.url), &encode(http))),
+        Op::Source(Source::Git(git)) => parts.push(component(Part::Remote, &public(&git.remote), &encode(git))),
         Op::Exec(exec) => {
             let args: Vec<&[u8]> = exec.args.iter().map(String::as_bytes).collect();
             parts.push(component(Part::Command, &exec.args.join(" "), &framed("args", &args)));

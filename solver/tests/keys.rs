@@ -229,3 +229,22 @@ fn a_mount_picks_what_it_shows() {
     assert_eq!(picked("/a/b"), ["/a/b"]);
     assert_eq!(picked("/a*[b]"), ["/a\\*\\[b]"], "a path is no pattern");
 }
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let shown = |url: &str| {
+        let http = HttpSource { url: url.into(), ..http() };
+        definition(&Op::Source(Source::Http(http))).pop().unwrap().value
+    };
+    for (url, expected) in [
+        ("https://host/a@b:c", "https://host/a@b:c"),
+        ("https://user@host/a", "https://user@host/a"),
+        ("https://user:p@ss@host:1/a", "https://user:****@host:1/a"),
+        ("https://:token@host", "https://:****@host"),
+    ] {
+        assert_eq!(shown(url), expected);
+    }
+    let remote = "ssh://git:secret@host/a.git".to_owned();
+    let git = definition(&Op::Source(Source::Git(GitSource { remote, ..git() }))).pop().unwrap();
+    assert_eq!(git.value, "ssh://git:****@host/a.git");
+}

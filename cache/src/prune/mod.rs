@@ -88,7 +88,10 @@ impl Store {
     /// [`crate::Error::InUse`] while a builder holds a [`crate::Lease`], this process included.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         self.prune_with(wait(options.wait), options.dry_run, Some(options), |state| {
-            state.measure_mounts(self.root());
+            let chosen = (options.all || options.only_mounts) && !options.only_records;
+            if chosen || options.keep_bytes.is_some() {
+                state.measure_mounts(self.root());
+            }
             state.evict(options);
         })
     }

@@ -1,20 +1,25 @@
 //! All targets and groups, and what a command line asks of them.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::entry::{Entry, Kind};
+use super::entry::{self, Kind};
 use super::error::{BakeError, BakeResult};
-use super::functions::clean;
 use super::glob;
 use super::overrides::Overrides;
-use super::requests::is_remote;
+use super::remote::{self, Remote};
 use super::target::{Group, Target, once};
+
+/// How far targets may inherit and use each other, and groups contain each other.
+const MAX_DEPTH: usize = 100;
 
 /// All targets and groups, in order, each name once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     pub(crate) groups: Vec<Group>,
     pub(crate) targets: Vec<Target>,
+    /// Where the definition lies, when that is not here.
+    pub(crate) remote: Option<Remote>,
 }
 
 /// What is to be built.
@@ -80,11 +85,11 @@ impl Config {
         let mut selected = Selected::default();
         for name in &names {
             let mut members = Members::default();
-            self.members(name, &mut members);
+            self.members(name, &mut members, 0)?;
             for target in members.targets {
-                if !selected.targets.contains_key(&target) {
-                    let resolved = self.resolve(&target, overrides)?;
-                    selected.targets.insert(target, resolved);
+                if let Entry::Vacant(vacant) = selected.targets.entry(target) {
+                    let resolved = self.resolve(vacant.key(), overrides)?;
+                    vacant.insert(resolved);
                 }
             }
             let groups = members.groups.into_iter().filter_map(|group| self.group(&group));
@@ -106,29 +111,33 @@ impl Config {
             default.targets.sort();
         }
         let asked: Vec<String> = selected.targets.keys().cloned().collect();
+        let mut links = Links::default();
         for name in asked {
-            self.link(&name, &mut selected.targets, overrides, &mut Vec::new())?;
+            self.link(&name, &mut selected.targets, overrides, &mut links)?;
         }
         Ok(selected)
     }
 
-    fn members(&self, name: &str, found: &mut Members) {
+    fn members(&self, name: &str, found: &mut Members, depth: usize) -> BakeResult<()> {
         let Some(group) = self.group(name) else {
             found.targets.push(name.to_owned());
-            return;
+            return Ok(());
         };
-        if found.groups.iter().any(|known| known == name) {
-            return;
+        if depth > MAX_DEPTH {
+            return Err(BakeError::new(format!("groups contain each other over more than {MAX_DEPTH} steps")));
         }
-        found.groups.push(name.to_owned());
+        if !found.groups.insert(name.to_owned()) {
+            return Ok(());
+        }
         for member in &group.targets {
             // A target with a matrix may share its name with one of its variants.
             if member == name {
                 found.targets.push(member.clone());
             } else {
-                self.members(member, found);
+                self.members(member, found, depth + 1)?;
             }
         }
+        Ok(())
     }
 
     /// A target with all that it inherits.
@@ -136,12 +145,14 @@ impl Config {
         let mut target = self.inherit(name, overrides, &mut BTreeMap::new())?.unwrap_or_default();
         name.clone_into(&mut target.name);
         target.inherits = Vec::new();
-        let context = target.context.unwrap_or_else(|| ".".to_owned());
-        target.context = Some(match context.strip_prefix("cwd://") {
-            Some(path) => clean(path),
-            None if is_remote(&context) || context == "-" => context,
-            None => clean(&context),
-        });
+        let context = target.context.or(target.base.take()).unwrap_or_else(|| ".".to_owned());
+        target.context = Some(remote::place(&context, self.remote.as_ref())?);
+        if let Some(remote) = &self.remote {
+            for source in target.contexts.values_mut().filter(|source| !source.starts_with("target:")) {
+                *source = remote::place(source, Some(remote))?;
+            }
+            target.secrets.extend(remote::secrets()?);
+        }
         target.dockerfile = target.dockerfile.filter(|file| !file.is_empty()).or_else(|| Some("Dockerfile".to_owned()));
         Ok(target)
     }
@@ -157,6 +168,9 @@ impl Config {
             return Ok(known.clone());
         }
         let Some(own) = self.target(name) else { return Err(self.missing(name)) };
+        if known.values().filter(|known| known.is_none()).count() > MAX_DEPTH {
+            return Err(BakeError::new(format!("targets inherit from each other over more than {MAX_DEPTH} steps")));
+        }
         known.insert(name, None);
         let mut target = Target { span: own.span.clone(), ..Target::default() };
         for parent in &own.inherits {
@@ -190,25 +204,33 @@ impl Config {
         name: &str,
         targets: &mut BTreeMap<String, Target>,
         overrides: &Overrides,
-        open: &mut Vec<String>,
+        seen: &mut Links,
     ) -> BakeResult<()> {
+        if seen.done.contains(name) {
+            return Ok(());
+        }
         let Some(target) = targets.get(name).cloned() else { return Ok(()) };
-        open.push(name.to_owned());
+        if seen.open.len() > MAX_DEPTH {
+            return Err(
+                BakeError::new(format!("targets use each other over more than {MAX_DEPTH} steps")).at_target(&target)
+            );
+        }
+        seen.open.push(name.to_owned());
         let links = target.contexts.values().filter_map(|source| source.strip_prefix("target:"));
         for link in links {
             if link == name {
                 return Err(BakeError::new(format!("target {name} cannot link to itself")).at_target(&target));
             }
-            if open.iter().any(|known| known == link) {
+            if seen.open.iter().any(|known| known == link) {
                 return Err(BakeError::new(format!("infinite loop from {name} to {link}")).at_target(&target));
             }
             if !targets.contains_key(link) {
                 let mut linked = self.resolve(link, overrides).map_err(|error| error.at_target(&target))?;
-                linked.outputs = Entry::of_text(Kind::Output, "type=cacheonly").ok();
+                linked.outputs = entry::Entry::of_text(Kind::Output, "type=cacheonly").ok();
                 linked.linked = true;
                 targets.insert(link.to_owned(), linked);
             }
-            self.link(link, targets, overrides, open)?;
+            self.link(link, targets, overrides, seen)?;
             let Some(linked) = targets.get(link).cloned() else { continue };
             let platforms = |target: &Target| target.platforms.clone().unwrap_or_default();
             let (mine, theirs) = (platforms(&target), platforms(&linked));
@@ -223,15 +245,23 @@ impl Config {
                 once(&mut target.entitlements);
             }
         }
-        open.pop();
+        seen.open.pop();
+        seen.done.insert(name.to_owned());
         Ok(())
     }
+}
+
+/// Targets whose contexts were gone through, and those that are being gone through.
+#[derive(Debug, Default)]
+struct Links {
+    open: Vec<String>,
+    done: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
     targets: Vec<String>,
-    groups: Vec<String>,
+    groups: BTreeSet<String>,
 }
 
 impl BakeError {

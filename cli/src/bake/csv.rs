@@ -24,13 +24,10 @@ pub(crate) fn records(text: &str) -> Result<Vec<Vec<String>>, String> {
         }
         let (field, after) = field(rest)?;
         row.push(field);
-        rest = match after.strip_prefix(',') {
-            Some(after) => after,
-            None => {
-                rows.push(std::mem::take(&mut row));
-                after
-            }
-        };
+        rest = after.strip_prefix(',').unwrap_or_else(|| {
+            rows.push(std::mem::take(&mut row));
+            after
+        });
     }
 }
 
@@ -61,9 +58,12 @@ fn field(text: &str) -> Result<(String, &str), String> {
 
 /// Writes fields as one line.
 pub(crate) fn line(fields: &[String]) -> String {
-    let quoted = |field: &String| match field.contains([',', '"', '\n', '\r']) || field.starts_with(' ') {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.clone(),
+    let quoted = |field: &String| {
+        if field.contains([',', '"', '\n', '\r']) || field.starts_with(' ') {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            field.clone()
+        }
     };
     fields.iter().map(quoted).collect::<Vec<_>>().join(",")
 }

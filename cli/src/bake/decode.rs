@@ -7,12 +7,13 @@ use super::definitions::{Definitions, Instance};
 use super::entry::{Entry, Kind};
 use super::error::{BakeError, BakeResult};
 use super::eval::Globals as _;
+use super::files::based;
 use super::syntax::Attribute;
 use super::target::{GROUP_ATTRIBUTES, Group, TARGET_ATTRIBUTES, Target};
 use super::value::Value;
 
 /// Adds all targets and groups of the definitions.
-pub(crate) fn decode(definitions: &Definitions<'_>, config: &mut Config) -> BakeResult<()> {
+pub(crate) fn decode(definitions: &Definitions<'_>, bases: &[Option<String>], config: &mut Config) -> BakeResult<()> {
     let mut renamed: Vec<Group> = Vec::new();
     for instance in definitions.instances() {
         if let Some(inner) = instance.block.body.blocks.first() {
@@ -24,7 +25,9 @@ pub(crate) fn decode(definitions: &Definitions<'_>, config: &mut Config) -> Bake
             config.add_group(group(definitions, instance)?);
             continue;
         }
-        config.add_target(target(definitions, instance)?);
+        let mut target = target(definitions, instance)?;
+        rebase(&mut target, bases);
+        config.add_target(target);
         match renamed.iter_mut().find(|group| group.name == instance.label) {
             Some(group) => group.targets.push(instance.name.clone()),
             None => renamed.push(Group {
@@ -42,6 +45,15 @@ pub(crate) fn decode(definitions: &Definitions<'_>, config: &mut Config) -> Bake
         }
     }
     definitions.check()
+}
+
+/// Makes paths relative to the working directory, when they are relative to their file.
+pub(crate) fn rebase(target: &mut Target, bases: &[Option<String>]) {
+    let Some(base) = target.span.as_ref().and_then(|span| bases.get(span.file)).cloned().flatten() else { return };
+    for place in target.context.iter_mut().chain(target.contexts.values_mut()).filter(|place| !place.is_empty()) {
+        *place = based(Some(&base), place);
+    }
+    target.base = Some(base);
 }
 
 fn group(definitions: &Definitions<'_>, instance: &Instance<'_>) -> BakeResult<Group> {
@@ -98,7 +110,7 @@ fn target(definitions: &Definitions<'_>, instance: &Instance<'_>) -> BakeResult<
             "shm-size" => target.shm_size = value.text()?,
             "ssh" => target.ssh = value.entries(Kind::Ssh)?.unwrap_or_default(),
             "tags" => target.tags = value.list()?,
-            "target" => target.target = value.text()?,
+            "target" => target.stage = value.text()?,
             "ulimits" => target.ulimits = value.list()?.unwrap_or_default(),
             _ => return Err(value.unknown("target", TARGET_ATTRIBUTES)),
         }
@@ -119,8 +131,7 @@ impl Decoder<'_> {
         // The same as a reference from elsewhere, so that circles are found and nothing is evaluated twice. Definitions
         // of one name in several files have values of their own.
         let (kind, wanted) = (block.kind.as_str(), self.attribute.name.as_str());
-        let alone = |other: &&Instance<'_>| other.name == *name && other.block.kind == kind;
-        if self.definitions.instances().iter().filter(alone).count() == 1
+        if self.definitions.named(kind, name).len() == 1
             && let Some(value) = self.definitions.block(kind, name, Some(wanted))
         {
             return value;

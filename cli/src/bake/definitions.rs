@@ -3,7 +3,7 @@
 //! Order does not matter: a variable may use one that is defined below, a target another target's attribute. What goes
 //! round in a circle is an error.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use super::error::{BakeError, BakeResult, Span};
@@ -36,6 +36,9 @@ pub(crate) struct Definitions<'a> {
     instances: Vec<Instance<'a>>,
     known: RefCell<HashMap<String, BakeResult<Value>>>,
     open: RefCell<Vec<String>>,
+    depth: Cell<usize>,
+    /// Where the instances of a name are, by kind and name.
+    places: HashMap<(String, String), Vec<usize>>,
 }
 
 /// A `function` block.
@@ -88,6 +91,8 @@ impl<'a> Definitions<'a> {
             instances: Vec::new(),
             known: RefCell::default(),
             open: RefCell::default(),
+            depth: Cell::default(),
+            places: HashMap::new(),
         };
         let mut blocks = Vec::new();
         for body in bodies {
@@ -120,6 +125,10 @@ impl<'a> Definitions<'a> {
         for (block, label, label_span) in blocks {
             instances.extend(definitions.instances_of(block, label, label_span)?);
         }
+        for (position, instance) in instances.iter().enumerate() {
+            let key = (instance.block.kind.clone(), instance.name.clone());
+            definitions.places.entry(key).or_default().push(position);
+        }
         definitions.instances = instances;
         Ok(definitions)
     }
@@ -127,6 +136,12 @@ impl<'a> Definitions<'a> {
     /// All groups and targets, in order.
     pub(crate) fn instances(&self) -> &[Instance<'a>] {
         &self.instances
+    }
+
+    /// The groups or targets of a name, in order.
+    pub(crate) fn named(&self, kind: &str, name: &str) -> Vec<&Instance<'a>> {
+        let places = self.places.get(&(kind.to_owned(), name.to_owned())).map(Vec::as_slice).unwrap_or_default();
+        places.iter().filter_map(|&position| self.instances.get(position)).collect()
     }
 
     /// The value of an attribute of an instance.
@@ -323,8 +338,7 @@ impl Globals for Definitions<'_> {
             "group" => GROUP_ATTRIBUTES,
             _ => return None,
         };
-        let named = |instance: &&Instance<'_>| instance.block.kind == kind && instance.name == name;
-        let instances: Vec<&Instance<'_>> = self.instances.iter().filter(named).collect();
+        let instances = self.named(kind, name);
         if instances.is_empty() {
             let names = self.instances.iter().filter(|instance| instance.block.kind == kind);
             let error = BakeError::new(format!("there is no {kind} `{name}` to refer to"));
@@ -345,12 +359,11 @@ impl Globals for Definitions<'_> {
                     .suggest(wanted, attributes.iter().copied())),
             }
         };
-        Some(match attribute {
-            Some(attribute) => one(attribute),
-            None => {
-                let member = |name: &&str| one(name).map(|value| ((*name).to_owned(), value));
-                attributes.iter().map(member).collect::<BakeResult<_>>().map(Value::Object)
-            }
+        Some(if let Some(attribute) = attribute {
+            one(attribute)
+        } else {
+            let member = |name: &&str| one(name).map(|value| ((*name).to_owned(), value));
+            attributes.iter().map(member).collect::<BakeResult<_>>().map(Value::Object)
         })
     }
 
@@ -368,6 +381,10 @@ impl Globals for Definitions<'_> {
 
     fn functions(&self) -> Vec<&str> {
         self.functions.keys().copied().collect()
+    }
+
+    fn depth(&self) -> &Cell<usize> {
+        &self.depth
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::entry::Entry;
 use super::error::{BakeError, BakeResult};
 use super::target::Target;
 use super::variables::truth;
@@ -119,7 +120,7 @@ fn written(target: &Target) -> impl Iterator<Item = &str> {
 fn read(target: &Target) -> impl Iterator<Item = &str> {
     let caches = target.cache_from.iter().filter(|cache| cache.field("type") == Some("local"));
     let secrets = target.secrets.iter().filter_map(|secret| secret.field("src"));
-    let keys = target.ssh.iter().flat_map(|ssh| ssh.paths());
+    let keys = target.ssh.iter().flat_map(Entry::paths);
     caches.filter_map(|cache| cache.field("src")).chain(secrets).chain(keys)
 }
 
@@ -138,12 +139,11 @@ fn resolved(path: &Path) -> PathBuf {
             continue;
         }
         let next = there.join(part);
-        match next.canonicalize() {
-            Ok(found) => there = found,
-            Err(_) => {
-                there = next;
-                break;
-            }
+        if let Ok(found) = next.canonicalize() {
+            there = found;
+        } else {
+            there = next;
+            break;
         }
     }
     for part in parts {

@@ -98,13 +98,12 @@ impl Entry {
                 }
                 let form = self.fields.remove("type");
                 match form.as_deref() {
-                    None | Some("file") => {}
                     Some("env") if !self.fields.contains_key("env") => {
                         if let Some(variable) = self.fields.remove("src") {
                             self.fields.insert("env".to_owned(), variable);
                         }
                     }
-                    Some("env") => {}
+                    None | Some("file" | "env") => {}
                     Some(other) => return fail(format!("there is no secret type `{other}`: use file or env")),
                 }
                 if let Some(other) = self.fields.keys().find(|name| !matches!(name.as_str(), "id" | "src" | "env")) {

@@ -5,13 +5,15 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::error::{BakeError, BakeResult, SourceFile};
+use super::remote::is_remote;
 use super::syntax::{Body, json, native};
+use super::variables::truth;
 
 /// The largest file.
 const MAX_FILE: u64 = 16 << 20;
 
 /// What is read when no file is named; all that exist, later ones over earlier ones.
-const DEFAULT_FILES: [&str; 8] = [
+pub(crate) const DEFAULT_FILES: [&str; 8] = [
     "compose.yaml",
     "compose.yml",
     "docker-compose.yml",
@@ -31,16 +33,34 @@ pub(crate) enum Content {
     Compose,
 }
 
-/// Reads the files of `-f`, or of `BUILDX_BAKE_FILE`, or those that are here.
-pub(crate) fn read(named: &[String]) -> BakeResult<Vec<SourceFile>> {
-    let mut names = named.to_vec();
-    if names.is_empty()
-        && let Some(list) = std::env::var("BUILDX_BAKE_FILE").ok().filter(|list| !list.is_empty())
-    {
-        let separator = std::env::var("BUILDX_BAKE_PATH_SEPARATOR").ok().filter(|text| !text.is_empty());
-        let parts = list.split(separator.as_deref().unwrap_or(":")).map(str::trim).filter(|name| !name.is_empty());
-        names = parts.map(str::to_owned).collect();
+/// The files of `-f`, or else of `BUILDX_BAKE_FILE`.
+pub(crate) fn named(flags: &[String]) -> Vec<String> {
+    let list = std::env::var("BUILDX_BAKE_FILE").ok().filter(|list| flags.is_empty() && !list.is_empty());
+    let Some(list) = list else { return flags.to_vec() };
+    let separator = std::env::var("BUILDX_BAKE_PATH_SEPARATOR").ok().filter(|text| !text.is_empty());
+    let parts = list.split(separator.as_deref().unwrap_or(":")).map(str::trim).filter(|name| !name.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
+/// The directory of a file, when paths are relative to the file that they stand in: `BUILDX_BAKE_FILE_RELATIVE_PATHS`.
+pub(crate) fn base(file: &SourceFile) -> Option<String> {
+    let wanted = std::env::var("BUILDX_BAKE_FILE_RELATIVE_PATHS").ok().and_then(|text| truth(&text));
+    let directory = Path::new(&file.name).parent().filter(|directory| !directory.as_os_str().is_empty())?;
+    (wanted == Some(true)).then(|| directory.display().to_string())
+}
+
+/// A path of a file with this base; other places are what they are.
+pub(crate) fn based(base: Option<&str>, place: &str) -> String {
+    match base {
+        Some(base) if !is_remote(place) && !place.starts_with("target:") && !place.starts_with('/') && place != "-" => {
+            format!("{base}/{place}")
+        }
+        _ => place.to_owned(),
     }
+}
+
+/// Reads files of this machine: those that are named, or those that are here.
+pub(crate) fn read(names: &[String]) -> BakeResult<Vec<SourceFile>> {
     if names.is_empty() {
         let there = DEFAULT_FILES.into_iter().filter(|name| Path::new(name).exists());
         let files = there.map(|name| read_file(name, name)).collect::<BakeResult<Vec<_>>>()?;
@@ -65,6 +85,11 @@ fn read_file(name: &str, path: &str) -> BakeResult<SourceFile> {
         }
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
     }
+    source(if path == "-" { "<stdin>" } else { name }, bytes)
+}
+
+/// A file that was read.
+pub(crate) fn source(name: &str, bytes: Vec<u8>) -> BakeResult<SourceFile> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(BakeError::new(format!("{name} is larger than {MAX_FILE} bytes: that is no bake definition")));
     }
@@ -73,8 +98,7 @@ fn read_file(name: &str, path: &str) -> BakeResult<SourceFile> {
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         BakeError::new(format!("{name}:{line}: the file is not UTF-8"))
     })?;
-    let name = if path == "-" { "<stdin>".to_owned() } else { name.to_owned() };
-    Ok(SourceFile { name, text })
+    Ok(SourceFile { name: name.to_owned(), text })
 }
 
 /// Reads what a file says. Its name tells the language; a name that does not is no reason to give up.

@@ -25,6 +25,7 @@ mod functions;
 mod glob;
 mod overrides;
 mod print;
+mod remote;
 mod requests;
 mod syntax;
 mod target;
@@ -44,6 +45,7 @@ use self::entitlements::Entitlements;
 use self::error::{BakeError, BakeResult, SourceFile};
 use self::files::Content;
 use self::overrides::Overrides;
+use self::remote::Called;
 use crate::build::{self, BuildRequest, CallRequest, Session};
 use crate::commands::Global;
 use crate::commands::bake::BakeArgs;
@@ -59,7 +61,7 @@ pub(crate) fn run(global: &Global, args: &BakeArgs) -> CliResult<u8> {
 }
 
 fn carry_out(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> CliResult<u8> {
-    let prepared = prepare(args, files).map_err(|error| error.into_cli(files))?;
+    let prepared = prepare(global, args, files).map_err(|error| error.into_cli(files))?;
     let (requests, selected) = match prepared {
         Prepared::Text(text) => {
             output::result(&text)?;
@@ -85,7 +87,7 @@ enum Prepared {
 }
 
 /// From the files to what is to be done; `files` are filled in for the errors.
-fn prepare(args: &BakeArgs, files: &mut Vec<SourceFile>) -> BakeResult<Prepared> {
+fn prepare(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> BakeResult<Prepared> {
     let granted = Entitlements::parse(&args.allow)?;
     let variables = variables(&args.variables)?;
     let outside = |name: &str| match variables.get(name) {
@@ -93,8 +95,10 @@ fn prepare(args: &BakeArgs, files: &mut Vec<SourceFile>) -> BakeResult<Prepared>
         None if environment_counts() => std::env::var(name).ok(),
         None => None,
     };
-    *files = files::read(&args.files)?;
-    let (config, listed) = load(files, &outside)?;
+    let called = Called::new(&args.targets);
+    *files = remote::read(global, &called, &args.files)?;
+    let (mut config, listed) = load(files, called.context, &outside)?;
+    config.remote = called.remote;
     if let Some(list) = args.list {
         return Ok(Prepared::Text(if list.variables {
             print::variables(listed, list)?
@@ -103,7 +107,7 @@ fn prepare(args: &BakeArgs, files: &mut Vec<SourceFile>) -> BakeResult<Prepared>
         }));
     }
     let overrides = Overrides::new(&flags(args), &config, &outside)?;
-    let wanted = if args.targets.is_empty() { vec!["default".to_owned()] } else { args.targets.clone() };
+    let wanted = if called.targets.is_empty() { vec!["default".to_owned()] } else { called.targets.to_vec() };
     let mut selected = config.select(&wanted, &overrides)?;
     fix_times(&mut selected);
     if args.print {
@@ -113,13 +117,15 @@ fn prepare(args: &BakeArgs, files: &mut Vec<SourceFile>) -> BakeResult<Prepared>
     Ok(Prepared::Build(requests::requests(&selected, &granted)?, selected))
 }
 
-/// Reads all files into one configuration.
+/// Reads all files into one configuration; `context` is what a definition from elsewhere may take for this directory.
 fn load(
     files: &mut Vec<SourceFile>,
+    context: &str,
     outside: &dyn Fn(&str) -> Option<String>,
 ) -> BakeResult<(Config, Vec<ListedVariable>)> {
     let mut config = Config::default();
     let (mut bodies, mut composed) = (Vec::new(), Vec::new());
+    let bases: Vec<Option<String>> = files.iter().map(files::base).collect();
     for (position, file) in files.iter().enumerate() {
         match files::parse(file, position)? {
             Content::Bake(body) => bodies.push(body),
@@ -128,14 +134,15 @@ fn load(
     }
     if !composed.is_empty() {
         compose::load(files, &composed, outside, &mut config)?;
+        config.targets.iter_mut().for_each(|target| decode::rebase(target, &bases));
     }
     let builtin = BTreeMap::from([
-        ("BAKE_CMD_CONTEXT", "cwd://".to_owned()),
+        ("BAKE_CMD_CONTEXT", context.to_owned()),
         ("BAKE_LOCAL_PLATFORM", Platform::host().to_string()),
     ]);
     let outside = Outside { lookup: outside, builtin };
     let definitions = Definitions::new(&bodies, &outside)?;
-    decode::decode(&definitions, &mut config)?;
+    decode::decode(&definitions, &bases, &mut config)?;
     let listed = definitions.list()?;
     Ok((config, listed))
 }
@@ -193,21 +200,41 @@ fn fix_times(selected: &mut Selected) {
     }
 }
 
-/// `--check` and `--call`: one answer after the other. The result is the first exit code that is not 0.
+/// `--check` and `--call`: one answer after the other, or one object of all. The result is the first exit code that is
+/// not 0.
 fn answer(global: &Global, asked: &[(&BuildRequest, CallRequest)], selected: &Selected) -> CliResult<u8> {
-    let mut first = 0;
+    let json = asked.iter().any(|(_, call)| call.json);
+    let (mut first, mut answers) = (0, BTreeMap::new());
     for (position, (request, call)) in asked.iter().enumerate() {
         let name = request.name.as_deref().unwrap_or_default();
-        let mut heading = if position == 0 { String::new() } else { "\n".to_owned() };
-        heading.extend([name, "\n"]);
-        if let Some(description) =
-            selected.targets.get(name).map(|target| &target.description).filter(|d| !d.is_empty())
-        {
-            heading.extend([description, "\n"]);
+        let mut text = String::new();
+        let code = build::check::reply(global, request, *call, &mut |part| {
+            text.push_str(part);
+            Ok(())
+        });
+        if json {
+            let method = serde_json::from_str(&text).unwrap_or(serde_json::Value::Null);
+            answers.insert(name.to_owned(), (call.name(), method));
+        } else {
+            let mut heading = if position == 0 { String::new() } else { "\n".to_owned() };
+            heading.extend([name, "\n"]);
+            let description = selected.targets.get(name).map(|target| &target.description);
+            if let Some(description) = description.filter(|description| !description.is_empty()) {
+                heading.extend([description, "\n"]);
+            }
+            output::result(&format!("{heading}\n{text}"))?;
         }
-        output::result(&format!("{heading}\n"))?;
-        let code = build::check::answer(global, request, *call)?;
+        let code = match code {
+            Ok(code) => code,
+            Err(error) => {
+                output::notice(&error.to_string());
+                error.exit_code()
+            }
+        };
         first = if first == 0 { code } else { first };
+    }
+    if json {
+        output::result(&print::answers(selected, answers))?;
     }
     Ok(first)
 }

@@ -204,7 +204,7 @@ impl Change {
                 target.ssh.extend(self.entries(Kind::Ssh)?);
             }
             "tags" => self.replace(&mut target.tags, self.values.clone()),
-            "target" => target.target = Some(value),
+            "target" => target.stage = Some(value),
             "ulimits" => {
                 self.keep(&mut target.ulimits);
                 target.ulimits.extend(self.values.clone());

@@ -1,10 +1,13 @@
 //! `--print` and `--list`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::config::{Config, Selected};
 use super::definitions::ListedVariable;
 use super::error::{BakeError, BakeResult};
+use super::target::Target;
 use crate::output;
 
 /// What `--list` shows, and how.
@@ -40,15 +43,31 @@ impl List {
 
 /// Everything resolved, as a bake file in JSON.
 pub(crate) fn definition(selected: &Selected) -> String {
+    let targets = selected.targets.iter().map(|(name, target)| (name.clone(), target.json())).collect();
+    whole(selected, targets)
+}
+
+fn whole(selected: &Selected, targets: Map<String, Json>) -> String {
     let groups: Map<String, Json> = selected.groups.iter().map(|(name, group)| (name.clone(), group.json())).collect();
-    let targets: Map<String, Json> =
-        selected.targets.iter().map(|(name, target)| (name.clone(), target.json())).collect();
     let mut whole = Map::new();
     if !groups.is_empty() {
         whole.insert("group".into(), groups.into());
     }
     whole.insert("target".into(), targets.into());
     format!("{:#}\n", Json::Object(whole))
+}
+
+/// What `--call` with `format=json` says of all targets: how each is built, and the answer.
+pub(crate) fn answers(selected: &Selected, mut answers: BTreeMap<String, (&'static str, Json)>) -> String {
+    let target = |(name, target): (&String, &Target)| {
+        let mut object = Map::from_iter([("build".to_owned(), target.json())]);
+        if let Some((method, answer)) = answers.remove(name) {
+            object.insert(method.to_owned(), answer);
+        }
+        (name.clone(), Json::Object(object))
+    };
+    let targets: Map<String, Json> = selected.targets.iter().map(target).collect();
+    whole(selected, targets)
 }
 
 /// All targets and groups but those whose names begin with `_`.

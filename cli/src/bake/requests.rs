@@ -8,6 +8,7 @@ use super::config::Selected;
 use super::entitlements::Entitlements;
 use super::entry::Entry;
 use super::error::{BakeError, BakeResult};
+use super::remote::is_remote;
 use super::target::Target;
 use crate::build::BuildRequest;
 use crate::commands::build::BuildArgs;
@@ -94,7 +95,7 @@ fn words(target: &Target, granted: &Entitlements) -> BakeResult<Vec<String>> {
     let mut words = Words::default();
     let (context, file) = places(target)?;
     words.option("file", file.as_deref());
-    words.option("target", target.target.as_deref().filter(|stage| !stage.is_empty()));
+    words.option("target", target.stage.as_deref().filter(|stage| !stage.is_empty()));
     words.option("network", target.network.as_deref().filter(|mode| !mode.is_empty()));
     words.option("shm-size", target.shm_size.as_deref());
     words.option("call", target.call.as_deref());
@@ -174,11 +175,6 @@ fn here(path: &str) -> &str {
     if path.is_empty() { "." } else { path }
 }
 
-/// Whether it is no path of this machine.
-pub(super) fn is_remote(place: &str) -> bool {
-    place.contains("://") || place.starts_with("git@") || place.starts_with("github.com/")
-}
-
 /// `type=docker` without a file loads the image: into the store.
 fn output(entry: &Entry) -> String {
     let mut entry = entry.clone();
@@ -201,14 +197,20 @@ impl Words {
     }
 
     fn option(&mut self, flag: &str, value: Option<&str>) {
-        value.into_iter().for_each(|value| self.push(flag, value));
+        if let Some(value) = value {
+            self.push(flag, value);
+        }
     }
 
     fn each<'t>(&mut self, flag: &str, values: impl IntoIterator<Item = &'t String>) {
-        values.into_iter().for_each(|value| self.push(flag, value));
+        for value in values {
+            self.push(flag, value);
+        }
     }
 
     fn pairs(&mut self, flag: &str, pairs: &BTreeMap<String, String>) {
-        pairs.iter().for_each(|(name, value)| self.push(flag, &format!("{name}={value}")));
+        for (name, value) in pairs {
+            self.push(flag, &format!("{name}={value}"));
+        }
     }
 }

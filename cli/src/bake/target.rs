@@ -73,7 +73,7 @@ pub(crate) struct Target {
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) cache_from: Vec<Entry>,
     pub(crate) cache_to: Option<Vec<Entry>>,
-    pub(crate) target: Option<String>,
+    pub(crate) stage: Option<String>,
     pub(crate) secrets: Vec<Entry>,
     pub(crate) ssh: Vec<Entry>,
     pub(crate) platforms: Option<Vec<String>>,
@@ -89,6 +89,8 @@ pub(crate) struct Target {
     pub(crate) entitlements: Vec<String>,
     pub(crate) extra_hosts: BTreeMap<String, String>,
     pub(crate) policy: Vec<Json>,
+    /// The directory that paths are relative to, when it is not the working directory.
+    pub(crate) base: Option<String>,
     /// Another target needs it, and nobody asked for it.
     pub(crate) linked: bool,
 }
@@ -97,9 +99,9 @@ impl Target {
     /// Lays another definition over this one: single values, tags, platforms, outputs and cache exports replace what
     /// was there, everything else adds to it.
     pub(crate) fn merge(&mut self, other: &Self) {
-        fn replace<T: Clone>(mine: &mut Option<T>, theirs: &Option<T>) {
-            if theirs.is_some() {
-                mine.clone_from(theirs);
+        fn replace<T: Clone>(mine: &mut Option<T>, theirs: Option<&T>) {
+            if let Some(theirs) = theirs {
+                *mine = Some(theirs.clone());
             }
         }
         fn add<T: Clone>(mine: &mut Vec<T>, theirs: &[T]) {
@@ -111,19 +113,20 @@ impl Target {
         if !other.description.is_empty() {
             self.description.clone_from(&other.description);
         }
-        replace(&mut self.context, &other.context);
-        replace(&mut self.dockerfile, &other.dockerfile);
-        replace(&mut self.dockerfile_inline, &other.dockerfile_inline);
-        replace(&mut self.tags, &other.tags);
-        replace(&mut self.target, &other.target);
-        replace(&mut self.platforms, &other.platforms);
-        replace(&mut self.cache_to, &other.cache_to);
-        replace(&mut self.outputs, &other.outputs);
-        replace(&mut self.pull, &other.pull);
-        replace(&mut self.no_cache, &other.no_cache);
-        replace(&mut self.network, &other.network);
-        replace(&mut self.shm_size, &other.shm_size);
-        replace(&mut self.call, &other.call);
+        replace(&mut self.context, other.context.as_ref());
+        replace(&mut self.base, other.base.as_ref());
+        replace(&mut self.dockerfile, other.dockerfile.as_ref());
+        replace(&mut self.dockerfile_inline, other.dockerfile_inline.as_ref());
+        replace(&mut self.tags, other.tags.as_ref());
+        replace(&mut self.stage, other.stage.as_ref());
+        replace(&mut self.platforms, other.platforms.as_ref());
+        replace(&mut self.cache_to, other.cache_to.as_ref());
+        replace(&mut self.outputs, other.outputs.as_ref());
+        replace(&mut self.pull, other.pull.as_ref());
+        replace(&mut self.no_cache, other.no_cache.as_ref());
+        replace(&mut self.network, other.network.as_ref());
+        replace(&mut self.shm_size, other.shm_size.as_ref());
+        replace(&mut self.call, other.call.as_ref());
         put(&mut self.args, &other.args);
         put(&mut self.contexts, &other.contexts);
         put(&mut self.labels, &other.labels);
@@ -196,7 +199,7 @@ impl Target {
             ("tags", list(&self.tags)),
             ("cache-from", json!(entries(&self.cache_from))),
             ("cache-to", json!(entries(self.cache_to.as_deref().unwrap_or_default()))),
-            ("target", json!(self.target)),
+            ("target", json!(self.stage)),
             ("secret", json!(entries(&self.secrets))),
             ("ssh", json!(entries(&self.ssh))),
             ("platforms", list(&self.platforms)),

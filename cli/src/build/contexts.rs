@@ -70,8 +70,8 @@ impl Contexts {
     }
 
     /// The name of the local source for a named context.
-    pub(super) fn named(&self, key: &str, address: Address) -> String {
-        let same = |known: &Files| matches!(known, Files::Named(known) if *known == address);
+    pub(super) fn named(&self, key: &str, address: &Address) -> String {
+        let same = |known: &Files| matches!(known, Files::Named(known) if known == address);
         self.add(key, same, || Files::Named(address.clone()))
     }
 

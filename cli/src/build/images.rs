@@ -10,6 +10,9 @@ use super::source;
 use crate::error::CliError;
 use crate::store;
 
+/// How long the ids are that listings show.
+const SHORT_ID: usize = 12;
+
 /// Resolves references in the store.
 pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
 
@@ -25,11 +28,12 @@ impl Images for StoreImages<'_> {
         let found = self.0.image_by_name(&full).map_err(|error| fail(&error.into()))?;
         let found = match found {
             Some(found) => store::for_platform(self.0, &full, found, platform).map_err(|error| fail(&error))?,
-            // As in Docker, an id of the store is a base image, too.
-            None => match store::find(self.0, reference) {
+            // As in Docker, an id of the store is a base image, too; what is shorter is a name that is not there.
+            None if reference.trim_start_matches("sha256:").len() >= SHORT_ID => match store::find(self.0, reference) {
                 Ok(found) if found.name.is_none() => found.image,
                 _ => return Err(missing(reference, &full)),
             },
+            None => return Err(missing(reference, &full)),
         };
         let config = store::config(self.0, &found.id).map_err(|error| fail(&error))?;
         if let Some(wanted) = platform {

@@ -42,6 +42,7 @@ use crate::{output, store, sync};
 pub(crate) use self::check::CallRequest;
 pub(crate) use self::request::{BuildRequest, Session};
 pub(crate) use self::run_options::{RunArgs, RunOptions};
+pub(crate) use self::source::{RemoteFiles, remote_files};
 
 /// How many results are exported at once. Each uses all cores for what is worth it.
 const EXPORTS: usize = 4;

@@ -95,7 +95,11 @@ impl<'a> Planner<'a> {
         for platform in platforms {
             options.platform = platform.clone();
             for (name, &position) in &request.links {
-                options.contexts.insert(name.to_lowercase(), self.link(position, &platform)?);
+                let linked = self.link(position, &platform).map_err(|error| {
+                    let (own, other) = (request.name.as_deref().unwrap_or_default(), name);
+                    error.context(&format!("the context `{other}` of target {own} can't be used"))
+                })?;
+                options.contexts.insert(name.to_lowercase(), linked);
             }
             let report = self.check(&loaded, &options, step.as_ref());
             let first = self.graph.len();
@@ -122,13 +126,11 @@ impl<'a> Planner<'a> {
     fn link(&self, position: usize, platform: &Platform) -> CliResult<NamedContext> {
         let plans = &self.planned[position].plans;
         let same = plans.iter().find(|(other, _)| other == platform);
-        match same.or(if plans.len() == 1 { plans.first() } else { None }) {
-            Some((_, plan)) => Ok(plan.as_context()),
-            None => {
-                let there: Vec<String> = plans.iter().map(|(platform, _)| platform.to_string()).collect();
-                Err(CliError::message(format!("it is not built for {platform}, only for {}", there.join(", "))))
-            }
+        if let Some((_, plan)) = same.or(if plans.len() == 1 { plans.first() } else { None }) {
+            return Ok(plan.as_context());
         }
+        let there: Vec<String> = plans.iter().map(|(platform, _)| platform.to_string()).collect();
+        Err(CliError::message(format!("it is not built for {platform}, only for {}", there.join(", "))))
     }
 
     /// Reads and parses, unless that was done; then there is no step to end.

@@ -21,13 +21,11 @@ pub(super) struct Origins {
 impl Origins {
     /// Notes that `source` asked for these vertices; the first to ask for one is named.
     pub(super) fn add(&mut self, source: &Rc<BuildSource>, vertices: impl IntoIterator<Item = VertexId>) {
-        let position = match self.sources.iter().position(|known| Rc::ptr_eq(known, source)) {
-            Some(position) => position,
-            None => {
-                self.sources.push(Rc::clone(source));
-                self.sources.len() - 1
-            }
-        };
+        let known = self.sources.iter().position(|known| Rc::ptr_eq(known, source));
+        let position = known.unwrap_or_else(|| {
+            self.sources.push(Rc::clone(source));
+            self.sources.len() - 1
+        });
         for vertex in vertices {
             self.vertices.entry(vertex).or_insert(position);
         }

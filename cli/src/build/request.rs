@@ -121,14 +121,13 @@ impl Session {
 /// Refuses outputs that would destroy each other, before anything is built.
 pub(super) fn check_stdout(session: &Session, outputs: &[Vec<OutputSpec>]) -> CliResult<()> {
     match outputs.iter().flatten().filter(|output| output.is_stdout()).count() {
-        0 => Ok(()),
         1 if session.quiet => {
             Err(CliError::Usage("--quiet prints the image id where the output is to go: give it a file".into()))
         }
         1 if std::io::stdout().is_terminal() => {
             Err(CliError::Usage("refusing to write a tarball to a terminal: redirect it, or give dest=FILE".into()))
         }
-        1 => Ok(()),
+        0 | 1 => Ok(()),
         _ => Err(CliError::Usage("only one output can go to standard output".into())),
     }
 }

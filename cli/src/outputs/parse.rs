@@ -127,10 +127,8 @@ impl Options {
             // Misspelt by those who made it up; both are read.
             "danging-name-empty-only" | "dangling-name-empty-only" => self.dangling_empty_only = or_true(value)?,
             "name-canonical" => self.canonical = or_true(value)?,
-            // Layers are always unpacked in the store.
-            "unpack" => drop(or_true(value)?),
-            // These say how attestations are stored, and there are none.
-            "attestation-inline" | "oci-artifact" => drop(or_true(value)?),
+            // Layers are always unpacked in the store; and these say how attestations are stored, of which there are none.
+            "unpack" | "attestation-inline" | "oci-artifact" => drop(or_true(value)?),
             "attestation-prefix" => {}
             _ if PUSH.contains(&key) => {
                 if or_true(value)? {

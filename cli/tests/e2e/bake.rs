@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::kit::{Lab, Ran, write_files};
+use crate::remote_kit::{GitServer, Repo};
 
 /// A directory with these files, and `builder bake` in it.
 struct Kitchen {
@@ -325,4 +326,138 @@ target "default" {
     assert_eq!(kitchen.shell("app:one", "cat /f"), "one");
     assert_eq!(kitchen.shell("app:two", "cat /f"), "two");
     assert!(Path::exists(&kitchen.dir.join("two.tar")));
+}
+
+#[test]
+fn secrets_belong_to_their_target() {
+    let kitchen = Kitchen::new(&[
+        (
+            "Dockerfile",
+            "FROM busybox\nARG WHO\nRUN --mount=type=secret,id=token --mount=type=secret,id=other echo $WHO \
+             $(cat /run/secrets/token | tr a-z b-za) $(ls /run/secrets) $(df -m /dev/shm | tail -1 | awk '{print $2}')\n",
+        ),
+        ("one", "aaa"),
+        ("two", "bbb"),
+        (
+            "docker-bake.hcl",
+            r#"
+group "default" { targets = ["a", "b"] }
+target "a" {
+  args = { WHO = "a" }
+  secret = ["id=token,src=one", { id = "other", src = "one" }]
+  shm-size = "5m"
+}
+target "b" {
+  args = { WHO = "b" }
+  secret = [{ id = "token", src = "two" }]
+}
+"#,
+        ),
+    ]);
+    let output = kitchen.ok(&["--no-cache"]).output();
+    assert!(output.contains("a bbb other token 5\n"), "{output}");
+    assert!(output.contains("b ccc token 64\n"), "{output}");
+    // One alone is no different.
+    let output = kitchen.ok(&["--no-cache", "a"]).output();
+    assert!(output.contains("a bbb other token 5\n"), "{output}");
+}
+
+#[test]
+fn one_target_alone_is_named_like_a_build() {
+    let kitchen = Kitchen::new(&[
+        ("Dockerfile", "FROM busybox\nRUN true\n"),
+        ("docker-bake.hcl", "target \"default\" { tags = [\"x\"] }\n"),
+    ]);
+    let ran = kitchen.ok(&[]);
+    ran.assert_stderr("] load build definition from Dockerfile");
+    ran.assert_stderr(" [1/2] FROM ");
+    ran.assert_stderr(" exporting to image");
+    let quiet = kitchen.ok(&["-q"]);
+    assert!(quiet.stdout.starts_with("sha256:") && quiet.stderr.is_empty(), "{}{}", quiet.stdout, quiet.stderr);
+}
+
+#[test]
+fn a_definition_lies_in_a_repository() {
+    let kitchen = Kitchen::in_lab(
+        Lab::empty(),
+        &[("local/f", "mine"), ("more.hcl", "target \"app\" { args = { A = \"b\" } }\n")],
+    );
+    let root = kitchen.lab.path().join("repositories");
+    fs::create_dir(&root).unwrap();
+    let repo = Repo::new(&root.join("app.git"));
+    repo.write("Dockerfile", "FROM scratch\nCOPY f /f\nCOPY --from=mine f /mine\n")
+        .write("f", "root")
+        .write("sub/Dockerfile", "FROM scratch\nCOPY f /f\n")
+        .write("sub/f", "sub")
+        .write(
+            "docker-bake.hcl",
+            "target \"app\" {\n  contexts = { mine = \"cwd://local\" }\n  output = [\"out\"]\n}\n\
+             target \"sub\" {\n  context = \"sub\"\n  output = [\"out-sub\"]\n}\n\
+             target \"given\" {\n  context = BAKE_CMD_CONTEXT\n}\n",
+        )
+        .commit("first");
+    let server = GitServer::start(root);
+    let url = server.url("app.git");
+    kitchen.ok(&[&url, "app"]);
+    assert_eq!(fs::read_to_string(kitchen.dir.join("out/f")).unwrap(), "root");
+    assert_eq!(fs::read_to_string(kitchen.dir.join("out/mine")).unwrap(), "mine");
+    kitchen.ok(&[&format!("{url}#main"), "sub"]);
+    assert_eq!(fs::read_to_string(kitchen.dir.join("out-sub/f")).unwrap(), "sub");
+    let found = kitchen.print(&[&url, "app", "given", "-f", "docker-bake.hcl", "-f", "cwd://more.hcl"]);
+    assert_eq!(found["target"]["app"]["context"], Value::from(url.as_str()));
+    assert_eq!(found["target"]["app"]["args"], json!({"A": "b"}));
+    assert_eq!(found["target"]["given"]["context"], ".");
+    kitchen.fails(&[&url, "-f", "gone.hcl"]).assert_stderr("there is no gone.hcl in");
+    kitchen.fails(&[&server.url("gone.git")]).assert_stderr("gone.git can't be fetched");
+}
+
+#[test]
+fn paths_can_be_relative_to_their_file() {
+    let kitchen = Kitchen::in_lab(
+        Lab::empty(),
+        &[
+            (
+                "sub/bake.hcl",
+                "target \"default\" {}\ntarget \"other\" {\n  context = \"../x\"\n  contexts = { a = \"b\", c = \"target:default\" }\n}\n",
+            ),
+            ("sub/compose.yaml", "services:\n  web: {build: ./w}\n"),
+        ],
+    );
+    let print = |value: &str| {
+        let mut command =
+            kitchen.lab.command(&["bake", "--print", "-f", "sub/bake.hcl", "-f", "sub/compose.yaml", "*"]);
+        command.current_dir(&kitchen.dir).env("BUILDX_BAKE_FILE_RELATIVE_PATHS", value);
+        serde_json::from_slice::<Value>(&command.output().unwrap().stdout).unwrap()["target"].clone()
+    };
+    let found = print("0");
+    assert_eq!(
+        (&found["default"]["context"], &found["other"]["context"], &found["web"]["context"]),
+        (&json!("."), &json!("../x"), &json!("w"))
+    );
+    let found = print("1");
+    assert_eq!(
+        (&found["default"]["context"], &found["other"]["context"], &found["web"]["context"]),
+        (&json!("sub"), &json!("x"), &json!("sub/w"))
+    );
+    assert_eq!(found["other"]["contexts"], json!({"a": "sub/b", "c": "target:default"}));
+}
+
+#[test]
+fn many_targets_are_planned_together() {
+    let kitchen = Kitchen::in_lab(
+        Lab::empty(),
+        &[
+            ("Dockerfile", "FROM scratch AS base\nCOPY f /base\nFROM base\nARG N\nCOPY f /app-$N\n"),
+            ("f", "x"),
+            (
+                "docker-bake.hcl",
+                "target \"default\" {\n  name = \"t-${n}\"\n  matrix = { n = range(200) }\n  args = { N = n }\n  output = [\"type=cacheonly\"]\n}\n",
+            ),
+        ],
+    );
+    let ran = kitchen.ok(&[]);
+    let copies: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("] COPY f /base")).collect();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    assert_eq!(ran.stderr.matches("load build definition").count(), 1);
+    assert_eq!(ran.executed().iter().filter(|name| name.contains("COPY f /app-")).count(), 200);
 }

@@ -124,6 +124,21 @@ fn mount_points_leave_nothing() {
     assert_eq!(mounts(), before);
 }
 
+/// Nor do they change the times of the directories that they are in.
+#[test]
+fn mount_points_change_no_times() {
+    let lab = Lab::new();
+    lab.check(&[Case {
+        name: "times",
+        dockerfile: "FROM busybox\nRUN mkdir -p /quiet/sub /loud && touch /quiet/f && touch -d @1000000000 /quiet /quiet/sub\n\
+            RUN --mount=type=tmpfs,target=/quiet/new --mount=type=tmpfs,target=/loud/a/b --mount=type=cache,target=/quiet/sub/c \
+            echo x > /quiet/f && touch -d @1100000000 /loud\n",
+        script: "stat -c '%n %Y' /quiet /quiet/sub /loud; ls /quiet /quiet/sub /loud; cat /quiet/f",
+        prints: "/quiet 1000000000\n/quiet/sub 1000000000\n/loud 1100000000\n/loud:\n\n/quiet:\nf\nsub\n\n/quiet/sub:\nx\n",
+        ..Case::default()
+    }]);
+}
+
 /// Targets and sources that lead somewhere else through links of the image stay in the image.
 #[test]
 fn links_lead_nowhere_else() {

@@ -9,19 +9,20 @@ use crate::kit::{Lab, tool};
 /// An OCI layout that a build wrote: its index, and blobs by digest.
 fn layout(lab: &Lab, dockerfile: &str, files: &[(&str, &str)], args: &[&str]) -> (std::path::PathBuf, Value) {
     let context = lab.project(dockerfile, files);
-    let out = lab.path().join(format!("layout{}", fs::read_dir(lab.path()).unwrap().count()));
+    let out = lab.path().join(format!("layout{}", fs::read_dir(lab.path()).expect("it is there").count()));
     let output = format!("type=oci,tar=false,dest={}", out.display());
     let mut all = vec!["build", "--progress=plain", "-o", &output];
     all.extend(args);
-    all.push(context.to_str().unwrap());
+    all.push(context.to_str().expect("a UTF-8 path"));
     lab.ok(&all);
-    let index: Value = serde_json::from_slice(&fs::read(out.join("index.json")).unwrap()).unwrap();
+    let index: Value =
+        serde_json::from_slice(&fs::read(out.join("index.json")).expect("it was written")).expect("it is JSON");
     (out, index)
 }
 
 fn blob(layout: &std::path::Path, descriptor: &Value) -> Value {
-    let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
-    serde_json::from_slice(&fs::read(layout.join("blobs").join(digest)).unwrap()).unwrap()
+    let digest = descriptor["digest"].as_str().expect("a descriptor has a digest").replace(':', "/");
+    serde_json::from_slice(&fs::read(layout.join("blobs").join(digest)).expect("it was written")).expect("it is JSON")
 }
 
 /// The platforms of the images, with their configs.
@@ -30,7 +31,7 @@ fn platforms(layout: &std::path::Path, index: &Value) -> Vec<(String, Value)> {
     if list.get("config").is_some() {
         list = serde_json::json!({ "manifests": [index["manifests"][0]] });
     }
-    let manifests = list["manifests"].as_array().unwrap().iter();
+    let manifests = list["manifests"].as_array().expect("an index has manifests").iter();
     manifests
         .map(|descriptor| {
             let config = blob(layout, &blob(layout, descriptor)["config"]);
@@ -85,7 +86,7 @@ fn another_platform_needs_no_emulation_to_be_built_for() {
         "--platform=linux/amd64,linux/arm64",
         "-o",
         &output,
-        context.to_str().unwrap(),
+        context.to_str().expect("a UTF-8 path"),
     ]);
     for arch in ["amd64", "arm64"] {
         let text = fs::read_to_string(dest.join(format!("linux_{arch}/out"))).unwrap();
@@ -151,7 +152,8 @@ target "wrong" {
     let output = lab.command(&["bake", "--progress=plain"]).current_dir(&dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let out = dir.join("out");
-    let index: Value = serde_json::from_slice(&fs::read(out.join("index.json")).unwrap()).unwrap();
+    let index: Value =
+        serde_json::from_slice(&fs::read(out.join("index.json")).expect("it was written")).expect("it is JSON");
     let found = platforms(&out, &index);
     assert_eq!(found.len(), 2);
     for (name, config) in found {

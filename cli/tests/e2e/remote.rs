@@ -78,7 +78,7 @@ fn servers_are_asked_whether_it_is_still_right() {
                 response("304 Not Modified", &format!("ETag: {etag}\r\n"), b"")
             }
             "/tagged" | "/deaf" => ok(&format!("ETag: {etag}\r\n"), text.as_bytes()),
-            "/dated" if request.header("If-Modified-Since") != "" => response("304 Not Modified", "", b""),
+            "/dated" if !request.header("If-Modified-Since").is_empty() => response("304 Not Modified", "", b""),
             "/dated" => ok(&format!("Date: Mon, 07 Nov 1994 00:00:00 GMT\r\n{LONG_AGO}"), b"dated\n"),
             "/young" => ok(&format!("Date: Sun, 06 Nov 1994 08:49:40 GMT\r\n{LONG_AGO}"), text.as_bytes()),
             "/bare" => ok("", text.as_bytes()),
@@ -288,4 +288,14 @@ fn repositories_are_added() {
         }
     }
     assert_tidy(&lab);
+    // A prune of everything takes what was fetched as well.
+    let repositories = || fs::read_dir(lab.root().join("remotes/git")).expect("there").count();
+    assert!(repositories() > 0);
+    lab.ok(&["rmi", "app"]);
+    lab.ok(&["cache", "prune"]);
+    assert!(repositories() > 0);
+    lab.ok(&["cache", "prune", "-a"]);
+    assert_eq!(repositories(), 0);
+    lab.build(&context);
+    assert_eq!(lab.shell("cat /old/f"), "one\n");
 }

@@ -1,8 +1,8 @@
 //! Directories that overlay copied up for something that was removed again.
 //!
-//! A mount point that the image lacks is made before a step and removed after it. Overlay has by then copied the
-//! directory it was in to the layer, with nothing but new times to tell of it. Such copies are removed again when
-//! they are empty and otherwise like the original.
+//! A mount point that the image lacks is made before a step and removed after it, and the times of the directory it was
+//! in are set back. Overlay has by then copied that directory to the layer. Such copies are removed again when they are
+//! empty and otherwise like the original.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use super::vfs;
 
@@ -46,16 +48,31 @@ impl CopiedUp {
             let copy = self.upper.join(path);
             let original = self.lower.iter().map(|lower| lower.join(path)).find(|path| path.is_dir());
             if original.is_some_and(|original| alike(&original, &copy)) {
+                let above = copy.parent().map(|above| (above, fs::symlink_metadata(above)));
                 // Refused by the kernel if there is anything in it.
-                let _ = fs::remove_dir(&copy);
+                if fs::remove_dir(&copy).is_ok()
+                    && let Some((above, Ok(metadata))) = above
+                {
+                    let _ = set_times(above, &metadata);
+                }
             }
         }
     }
 }
 
+/// Gives a directory the times that it had.
+fn set_times(directory: &Path, had: &fs::Metadata) -> rustix::io::Result<()> {
+    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps {
+        last_access: time(had.atime(), had.atime_nsec()),
+        last_modification: time(had.mtime(), had.mtime_nsec()),
+    };
+    rustix::fs::utimensat(rustix::fs::CWD, directory, &times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
 fn alike(original: &Path, copy: &Path) -> bool {
     let (Ok(one), Ok(other)) = (fs::symlink_metadata(original), fs::symlink_metadata(copy)) else { return false };
-    let facts = |metadata: &fs::Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
+    let facts = |found: &fs::Metadata| (found.mode(), found.uid(), found.gid(), found.mtime(), found.mtime_nsec());
     let attributes = (vfs::xattrs(original), vfs::xattrs(copy));
     facts(&one) == facts(&other)
         && matches!(attributes, (Ok(one), Ok(other)) if one == other)

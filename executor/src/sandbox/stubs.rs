@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
 use super::error::{Error, Result};
 use crate::rootfs::{RootMount, in_root};
@@ -88,6 +88,7 @@ impl Stubs {
     }
 
     fn make(&mut self, directory: &OwnedFd, name: OsString, is_directory: bool) -> io::Result<()> {
+        let _times = Times::of(directory);
         if is_directory {
             rustix::fs::mkdirat(directory, &name, Mode::from_raw_mode(0o755))?;
             // Whatever the umask is.
@@ -109,6 +110,31 @@ impl Stubs {
     }
 }
 
+/// The times of a directory, set again when this is dropped: a mount point that comes and goes leaves no trace.
+struct Times<'a> {
+    directory: &'a OwnedFd,
+    times: Option<Timestamps>,
+}
+
+impl<'a> Times<'a> {
+    fn of(directory: &'a OwnedFd) -> Self {
+        let time = |seconds: i64, nanoseconds: i64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        let times = rustix::fs::fstat(directory).ok().map(|stat| Timestamps {
+            last_access: time(stat.st_atime, stat.st_atime_nsec.cast_signed()),
+            last_modification: time(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+        });
+        Self { directory, times }
+    }
+}
+
+impl Drop for Times<'_> {
+    fn drop(&mut self) {
+        if let Some(times) = &self.times {
+            let _ = rustix::fs::utimensat(self.directory, ".", times, AtFlags::empty());
+        }
+    }
+}
+
 impl Drop for Stubs {
     /// Removes what is still as it was made. What the process put something into stays: it is the image's now.
     fn drop(&mut self) {
@@ -118,6 +144,7 @@ impl Drop for Stubs {
             if (stat.st_dev, stat.st_ino) != (stub.device, stub.inode) {
                 continue;
             }
+            let _times = Times::of(&stub.directory);
             let _ = if stub.is_directory && kind == FileType::Directory {
                 rustix::fs::unlinkat(&stub.directory, &stub.name, AtFlags::REMOVEDIR)
             } else if !stub.is_directory && kind == FileType::RegularFile && stat.st_size == 0 {

@@ -1,6 +1,9 @@
 //! A tar → an eStargz.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use builder_cache::{BlobDigest, DiffId};
 use sha2::{Digest, Sha256};
@@ -14,6 +17,9 @@ use crate::tar::{self, Entry, Kind, Limits, Reader, Reason, padding, write::END}
 
 /// Members that are in memory at a time, each with its input: at most 8 MiB.
 const WINDOW: usize = 12;
+
+/// Members that may wait for the thread that hashes all of the tar.
+const QUEUE: usize = 4;
 
 /// Makes an eStargz of a tar. Tells digest and size of the tar that is in it.
 pub(crate) fn write(tar: impl Read, level: Option<u8>, out: &mut dyn Write) -> Result<LayerTar, Error> {
@@ -53,8 +59,33 @@ struct Writer<'a> {
     /// How much of it is data of a file.
     data: usize,
     entries: Vec<TocEntry>,
-    hasher: Sha256,
+    hasher: Hasher,
     size: u64,
+}
+
+/// The digest of the whole tar, on a thread of its own.
+struct Hasher {
+    members: SyncSender<Arc<Vec<u8>>>,
+    thread: JoinHandle<DiffId>,
+}
+
+impl Hasher {
+    fn start() -> Self {
+        let (members, queue): (_, Receiver<Arc<Vec<u8>>>) = sync_channel(QUEUE);
+        let thread = thread::spawn(move || {
+            let mut hasher = Sha256::new();
+            for member in queue {
+                hasher.update(&*member);
+            }
+            DiffId::from_bytes(hasher.finalize().into())
+        });
+        Self { members, thread }
+    }
+
+    fn finish(self) -> DiffId {
+        drop(self.members);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -69,7 +100,7 @@ impl<'a> Writer<'a> {
             member: Vec::new(),
             data: 0,
             entries: Vec::new(),
-            hasher: Sha256::new(),
+            hasher: Hasher::start(),
             size: 0,
         }
     }
@@ -81,7 +112,6 @@ impl<'a> Writer<'a> {
         self.cut()?;
         let mut toc = TocEntry::new(&entry);
         toc.member = Some(self.submitted);
-        toc.digest = Some(BlobDigest::of(LANDMARK));
         self.entries.push(toc);
         self.member.extend_from_slice(LANDMARK);
         self.data = LANDMARK.len();
@@ -124,7 +154,9 @@ impl<'a> Writer<'a> {
             self.member.resize(length as usize, 0);
             self.data = length as usize;
             expand.fill(at, &mut self.member, data)?;
-            hasher.update(&self.member);
+            if several {
+                hasher.update(&self.member);
+            }
             let mut toc = next.take().unwrap_or_else(|| TocEntry::chunk(&name, at));
             toc.member = Some(self.submitted);
             // Only the last chunk goes without its size.
@@ -134,7 +166,8 @@ impl<'a> Writer<'a> {
             self.entries.push(toc);
             at += length;
         }
-        if let Some(toc) = self.entries.get_mut(first) {
+        // The digest of a file that is one chunk is that of the chunk.
+        if let Some(toc) = self.entries.get_mut(first).filter(|_| several) {
             toc.digest = Some(BlobDigest::from_bytes(hasher.finalize().into()));
         }
         self.member.extend_from_slice(&END[..padding(entry.size)]);
@@ -153,8 +186,9 @@ impl<'a> Writer<'a> {
         if self.jobs.is_full() {
             self.settle()?;
         }
-        let member = std::mem::take(&mut self.member);
-        self.hasher.update(&member);
+        let member = Arc::new(std::mem::take(&mut self.member));
+        // The thread ends only after this sender is gone.
+        let _ = self.hasher.members.send(Arc::clone(&member));
         self.size += member.len() as u64;
         let (data, level) = (std::mem::take(&mut self.data), self.level);
         self.submitted += 1;
@@ -186,6 +220,9 @@ impl<'a> Writer<'a> {
         for entry in &mut self.entries {
             if let Some((offset, chunk)) = entry.member.and_then(|member| self.members.get(member)) {
                 (entry.offset, entry.chunk_digest) = (*offset, *chunk);
+                if entry.kind == "reg" {
+                    entry.digest = entry.digest.or(*chunk);
+                }
             }
         }
         let toc = Toc { version: 1, entries: std::mem::take(&mut self.entries) };
@@ -198,7 +235,7 @@ impl<'a> Writer<'a> {
         self.cut()?;
         while self.settle()? {}
         self.put(&footer(start))?;
-        Ok(LayerTar { diff_id: DiffId::from_bytes(self.hasher.finalize().into()), size: self.size })
+        Ok(LayerTar { diff_id: self.hasher.finish(), size: self.size })
     }
 }
 

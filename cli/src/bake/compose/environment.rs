@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::yaml::{Kind, Node};
 use crate::bake::error::{BakeError, BakeResult};
 
+/// How deep variables may be nested.
+const MAX_DEPTH: usize = 32;
+
 /// Looks a variable up.
 pub(super) type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;
 
@@ -29,6 +32,13 @@ pub(super) fn interpolate(node: &mut Node, lookup: Lookup<'_>) -> BakeResult<()>
 
 /// Replaces the variables in a text; `$$` is one `$`.
 pub(super) fn expand(text: &str, lookup: Lookup<'_>) -> BakeResult<String> {
+    expand_at(text, lookup, 0)
+}
+
+fn expand_at(text: &str, lookup: Lookup<'_>, depth: usize) -> BakeResult<String> {
+    if depth > MAX_DEPTH {
+        return Err(BakeError::new("variables are nested too deeply"));
+    }
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -39,7 +49,7 @@ pub(super) fn expand(text: &str, lookup: Lookup<'_>) -> BakeResult<String> {
             rest = after;
         } else if let Some(inner) = rest.strip_prefix('{') {
             let end = closing(inner).ok_or_else(|| BakeError::new(format!("a `${{` in {text:?} has no `}}`")))?;
-            expanded.push_str(&braced(&inner[..end], lookup)?);
+            expanded.push_str(&braced(&inner[..end], lookup, depth)?);
             rest = &inner[end + 1..];
         } else {
             let length = name_length(rest);
@@ -57,7 +67,7 @@ pub(super) fn expand(text: &str, lookup: Lookup<'_>) -> BakeResult<String> {
 }
 
 /// What stands between `${` and `}`.
-fn braced(inner: &str, lookup: Lookup<'_>) -> BakeResult<String> {
+fn braced(inner: &str, lookup: Lookup<'_>, depth: usize) -> BakeResult<String> {
     let (name, rest) = inner.split_at(name_length(inner));
     let wrong = || BakeError::new(format!("`${{{inner}}}` is not a variable")).help("write `$$` for a `$`");
     if name.is_empty() {
@@ -72,11 +82,11 @@ fn braced(inner: &str, lookup: Lookup<'_>) -> BakeResult<String> {
     let word = word.unwrap_or_default();
     match operator {
         None if rest.is_empty() => Ok(value.unwrap_or_default()),
-        Some('-') => value.map_or_else(|| expand(word, lookup), Ok),
-        Some('+') => value.map_or(Ok(String::new()), |_| expand(word, lookup)),
+        Some('-') => value.map_or_else(|| expand_at(word, lookup, depth + 1), Ok),
+        Some('+') => value.map_or(Ok(String::new()), |_| expand_at(word, lookup, depth + 1)),
         Some('?') => value.map_or_else(
             || {
-                let reason = expand(word, lookup)?;
+                let reason = expand_at(word, lookup, depth + 1)?;
                 let reason = if reason.is_empty() { "it is not set".to_owned() } else { reason };
                 Err(BakeError::new(format!("the variable {name} is required: {reason}")))
             },
@@ -141,21 +151,18 @@ pub(super) fn dotenv(text: &str, lookup: Lookup<'_>) -> BakeResult<BTreeMap<Stri
             return Err(BakeError::new(format!("{name:?} is not the name of a variable")));
         }
         let value = value.trim_start();
-        let (value, next) = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                // A quoted value may go on over lines.
-                let start = rest.len() - (rest.len() - line_end) - value.len() + 1;
-                let inner = &rest[start..];
-                let end = end_of_quotes(inner, quote);
-                let end = end.ok_or_else(|| BakeError::new(format!("the value of {name} has no closing {quote}")))?;
-                let next = inner[end + 1..].find('\n').map_or("", |at| &inner[end + 1 + at + 1..]);
-                let raw = &inner[..end];
-                (if quote == '"' { expand(&unescape(raw), &known)? } else { raw.to_owned() }, next)
-            }
-            _ => {
-                let value = value.find(" #").map_or(value, |at| &value[..at]).trim_end();
-                (expand(value, &known)?, after)
-            }
+        let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let (value, next) = if let Some(quote) = quote {
+            // A quoted value may go on over lines.
+            let inner = &rest[line_end - value.len() + 1..];
+            let end = end_of_quotes(inner, quote);
+            let end = end.ok_or_else(|| BakeError::new(format!("the value of {name} has no closing {quote}")))?;
+            let next = inner[end + 1..].find('\n').map_or("", |at| &inner[end + 1 + at + 1..]);
+            let raw = &inner[..end];
+            (if quote == '"' { expand(&unescape(raw), &known)? } else { raw.to_owned() }, next)
+        } else {
+            let value = value.find(" #").map_or(value, |at| &value[..at]).trim_end();
+            (expand(value, &known)?, after)
         };
         variables.insert(name.to_owned(), value);
         rest = next;
@@ -174,20 +181,16 @@ fn end_of_quotes(text: &str, quote: char) -> Option<usize> {
 
 fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut escaped = false;
-    for c in text.chars() {
-        match (escaped, c) {
-            (false, '\\') => escaped = true,
-            (false, c) => plain.push(c),
-            (true, 'n') => plain.push('\n'),
-            (true, 'r') => plain.push('\r'),
-            (true, 't') => plain.push('\t'),
-            (true, '$') => plain.push_str("$$"),
-            (true, c) => plain.push(c),
-        }
-        escaped = escaped && c == '\\' && !plain.ends_with('\\') || (!escaped && c == '\\');
-        if c != '\\' {
-            escaped = false;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('n')) => plain.push('\n'),
+            ('\\', Some('r')) => plain.push('\r'),
+            ('\\', Some('t')) => plain.push('\t'),
+            // Still to be expanded.
+            ('\\', Some('$')) => plain.push_str("$$"),
+            (_, Some(other)) => plain.push(other),
+            (c, None) => plain.push(c),
         }
     }
     plain

@@ -10,6 +10,9 @@ use crate::bake::error::{BakeError, BakeResult, SourceFile, Span};
 /// How far files may include and services extend others.
 const MAX_DEPTH: usize = 16;
 
+/// How many files there may be.
+const MAX_FILES: usize = 256;
+
 /// Members of `build` that may be written as lists of `name=value` and are mappings nevertheless.
 const PAIRS: [&str; 5] = ["args", "labels", "additional_contexts", "extra_hosts", "ssh"];
 
@@ -98,6 +101,9 @@ fn open(path: &str, from: usize, files: &Files<'_>) -> BakeResult<usize> {
     let text =
         std::fs::read_to_string(&place).map_err(|error| BakeError::new(format!("{name} can't be read: {error}")))?;
     let mut files = files.borrow_mut();
+    if files.len() >= MAX_FILES {
+        return Err(BakeError::new(format!("there are more than {MAX_FILES} files: they include each other")));
+    }
     files.push(SourceFile { name, text });
     Ok(files.len() - 1)
 }

@@ -131,7 +131,7 @@ impl Reader<'_> {
             "context" => target.context = value.text()?,
             "dockerfile" => target.dockerfile = value.text()?,
             "dockerfile_inline" => target.dockerfile_inline = value.text()?,
-            "target" => target.target = value.text()?,
+            "target" => target.stage = value.text()?,
             "network" => target.network = value.text()?,
             "shm_size" => target.shm_size = value.text()?.map(|text| size(&text).unwrap_or(text)),
             "args" => {

@@ -116,7 +116,7 @@ impl<'t> Reader<'t> {
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !tag.as_deref().is_some_and(|tag| tag.suffix == "str");
+                let plain = style == ScalarStyle::Plain && tag.as_deref().is_none_or(|tag| tag.suffix != "str");
                 let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 (if null { Kind::Null } else { Kind::Scalar(text.into_owned(), plain) }, anchor, tag)
             }
@@ -322,7 +322,7 @@ mod tests {
         let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for (name, before) in ["b", "c", "d", "e", "f", "g", "h"].iter().zip(["a", "b", "c", "d", "e", "f", "g"]) {
             let items = vec![format!("*{before}"); 10].join(", ");
-            text.push_str(&format!("{name}: &{name} [{items}]\n"));
+            text += &format!("{name}: &{name} [{items}]\n");
         }
         let error = parse(&text, 0).unwrap_err();
         assert!(error.message.contains("nodes"), "{error}");

@@ -6,6 +6,7 @@
 mod operators;
 mod template;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 pub(super) use self::operators::binary;
@@ -15,6 +16,9 @@ use super::functions;
 use super::syntax::{Call, Expression, ExpressionKind, For, Step};
 use super::types::Type;
 use super::value::Value;
+
+/// How deep expressions may be nested, whether they stand within each other or lead from name to name.
+const MAX_DEPTH: usize = 500;
 
 /// What the whole definition offers to expressions.
 pub(crate) trait Globals {
@@ -27,6 +31,8 @@ pub(crate) trait Globals {
     fn call(&self, name: &str, arguments: &[Value]) -> Option<BakeResult<Value>>;
     /// The names of the functions of the file.
     fn functions(&self) -> Vec<&str>;
+    /// How many expressions are being evaluated within each other.
+    fn depth(&self) -> &Cell<usize>;
 }
 
 /// Names that hold in a part of an expression.
@@ -63,7 +69,18 @@ impl<'e> Evaluator<'e> {
 
     /// The value of an expression.
     pub(crate) fn evaluate(&self, expression: &Expression) -> BakeResult<Value> {
-        let value = match &expression.kind {
+        let depth = self.globals.depth();
+        if depth.get() >= MAX_DEPTH {
+            return Err(BakeError::new("expressions are nested too deeply").at(&expression.span));
+        }
+        depth.set(depth.get() + 1);
+        let value = self.value(expression);
+        depth.set(depth.get() - 1);
+        value.map_err(|error| error.at(&expression.span))
+    }
+
+    fn value(&self, expression: &Expression) -> BakeResult<Value> {
+        match &expression.kind {
             ExpressionKind::Literal(value) => Ok(value.clone()),
             ExpressionKind::Template(parts) => self.template(parts, &expression.span),
             ExpressionKind::List(items) => {
@@ -82,8 +99,7 @@ impl<'e> Evaluator<'e> {
                 self.evaluate(if self.condition(condition)? { then } else { otherwise })
             }
             ExpressionKind::For(comprehension) => self.comprehension(comprehension),
-        };
-        value.map_err(|error| error.at(&expression.span))
+        }
     }
 
     fn condition(&self, expression: &Expression) -> BakeResult<bool> {
@@ -191,16 +207,15 @@ impl<'e> Evaluator<'e> {
             arguments.extend_from_slice(last.to_list()?);
         }
         let found = self.globals.call(&call.name, &arguments).or_else(|| functions::call(&call.name, &arguments));
-        match found {
-            Some(result) => result.map_err(|error| within(error, call)),
-            None => {
-                let mut names = self.globals.functions();
-                functions::names().for_each(|name| names.push(name));
-                Err(BakeError::new(format!("there is no function `{}`", call.name))
-                    .at(&call.span)
-                    .suggest(&call.name, names))
-            }
+        if let Some(result) = found {
+            return result.map_err(|error| within(error, call));
         }
+        let mut names = self.globals.functions();
+        for name in functions::names() {
+            names.push(name);
+        }
+        let error = BakeError::new(format!("there is no function `{}`", call.name));
+        Err(error.at(&call.span).suggest(&call.name, names))
     }
 
     fn comprehension(&self, comprehension: &For) -> BakeResult<Value> {

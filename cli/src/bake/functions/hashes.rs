@@ -27,7 +27,7 @@ fn unsupported(name: &str) -> BakeError {
 
 fn hashed<D: Digest>(text: &str) -> Value {
     let mut hex = String::new();
-    for byte in D::digest(text.as_bytes()).iter() {
+    for byte in &D::digest(text.as_bytes()) {
         let _ = write!(hex, "{byte:02x}");
     }
     Value::String(hex)

@@ -148,12 +148,10 @@ fn part(run: &str, moment: &Moment) -> Option<String> {
         "m" => time.minute().to_string(),
         "ss" => format!("{:02}", time.second()),
         "s" => time.second().to_string(),
-        "ZZZZZ" => zone(moment.offset, ":"),
-        "ZZZZ" => zone(moment.offset, ""),
         "ZZZ" if moment.offset == Offset::UTC => "UTC".to_owned(),
-        "ZZZ" => zone(moment.offset, ""),
         "Z" if moment.offset == Offset::UTC => "Z".to_owned(),
-        "Z" => zone(moment.offset, ":"),
+        "ZZZZZ" | "Z" => zone(moment.offset, ":"),
+        "ZZZZ" | "ZZZ" => zone(moment.offset, ""),
         _ => return None,
     })
 }

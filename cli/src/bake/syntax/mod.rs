@@ -147,8 +147,7 @@ impl Expression {
     /// The name, when it is nothing but a name. In JSON it is a string.
     pub(crate) fn keyword(&self) -> Option<&str> {
         match &self.kind {
-            ExpressionKind::Variable(name) => Some(name),
-            ExpressionKind::Literal(Value::String(name)) => Some(name),
+            ExpressionKind::Variable(name) | ExpressionKind::Literal(Value::String(name)) => Some(name),
             _ => None,
         }
     }

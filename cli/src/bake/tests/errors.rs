@@ -107,3 +107,40 @@ fn messages() {
         assert!(drawn.contains(expected), "{text}\n{drawn}");
     }
 }
+
+#[test]
+fn what_goes_too_far_is_refused() {
+    let deep = |count: usize| format!("{}1{}", "[".repeat(count), "]".repeat(count));
+    let nested: String = (0..150).map(|n| format!("V{n} = [[[[[V{}]]]]]\n", n + 1)).collect();
+    let inherits: String = (0..5000).map(|n| format!("target \"t{n}\" {{ inherits = [\"t{}\"] }}\n", n + 1)).collect();
+    let uses: String =
+        (0..5000).map(|n| format!("target \"t{n}\" {{ contexts = {{ c = \"target:t{}\" }} }}\n", n + 1)).collect();
+    let groups: String = (0..5000).map(|n| format!("group \"t{n}\" {{ targets = [\"t{}\"] }}\n", n + 1)).collect();
+    for (bake, expected) in [
+        (Bake::hcl(&format!("target \"default\" {{ tags = {} }}", deep(5000))), "at most 64 nested levels"),
+        (Bake::hcl(&format!("{nested}V150 = 1\ntarget \"default\" {{}}")), "expressions are nested too deeply"),
+        (Bake::json(&format!("{{\"a\": {}}}", deep(5000))), "nested too deeply"),
+        (Bake::hcl(&format!("{inherits}target \"t5000\" {{}}")).target("t0"), "over more than 100 steps"),
+        (Bake::hcl(&format!("{uses}target \"t5000\" {{}}")).target("t0"), "over more than 100 steps"),
+        (Bake::hcl(&format!("{groups}target \"t5000\" {{}}")).target("t0"), "over more than 100 steps"),
+        (Bake::hcl("target \"default\" { matrix = { a = range(1000), b = range(1000) } }"), "more than 10000 targets"),
+        (
+            Bake::compose(&format!("services: {{a: {{build: \"{}x{}\"}}}}", "${A:-".repeat(5000), "}".repeat(5000))),
+            "variables are nested too deeply",
+        ),
+        (Bake::compose(&deep(5000)), "not valid YAML"),
+    ] {
+        let drawn = bake.fails();
+        assert!(drawn.contains(expected), "{expected}: {}", &drawn[..drawn.len().min(300)]);
+    }
+    // A hundred ways lead down, and every target is looked at once.
+    let diamond: String = (0..60)
+        .map(|n| {
+            let (next, names) =
+                (n + 1, "inherits = [\"a1\", \"b1\"]\n contexts = { x = \"target:a1\", y = \"target:b1\" }");
+            let names = names.replace("a1", &format!("a{next}")).replace("b1", &format!("b{next}"));
+            format!("target \"a{n}\" {{\n{names}\n}}\ntarget \"b{n}\" {{\n{names}\n}}\n")
+        })
+        .collect();
+    Bake::hcl(&format!("{diamond}target \"a60\" {{}}\ntarget \"b60\" {{}}")).target("a0").ok();
+}

@@ -38,7 +38,7 @@ fn text() {
         (r#"format("%d")"#, "format: there is no value for the verb `%d`"),
         (r#"format("%z", 1)"#, "there is no verb `%z`"),
         (r#"format("x", 1)"#, "there are 1 values for 0 verbs"),
-        (r#"upper()"#, "upper: it takes 1 argument, not 0"),
+        ("upper()", "upper: it takes 1 argument, not 0"),
         (r#"uper("x")"#, "there is no function `uper`"),
     ]);
 }

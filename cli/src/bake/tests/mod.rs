@@ -62,7 +62,7 @@ impl Bake {
     fn run(&mut self) -> Result<Json, BakeError> {
         let environment = self.environment.clone();
         let outside = |name: &str| environment.get(name).cloned();
-        let (config, _) = load(&mut self.files, &outside)?;
+        let (config, _) = load(&mut self.files, "cwd://", &outside)?;
         let overrides = Overrides::new(&self.set, &config, &outside)?;
         if self.targets.is_empty() {
             self.targets.push("default".to_owned());

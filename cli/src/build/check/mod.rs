@@ -34,8 +34,18 @@ pub(crate) use self::request::{CallRequest, Method};
 
 /// Answers a question about what a request would build. The result is the exit code.
 pub(crate) fn answer(global: &Global, request: &BuildRequest, call: CallRequest) -> CliResult<u8> {
+    reply(global, request, call, &mut output::result)
+}
+
+/// Gives the answer to whoever shows it. The result is the exit code.
+pub(crate) fn reply(
+    global: &Global,
+    request: &BuildRequest,
+    call: CallRequest,
+    show: &mut dyn FnMut(&str) -> CliResult<()>,
+) -> CliResult<u8> {
     if call.method == Method::Describe {
-        output::result(&outline::describe(call.json))?;
+        show(&outline::describe(call.json))?;
         return Ok(0);
     }
     let store = store::open(global)?;
@@ -49,9 +59,9 @@ pub(crate) fn answer(global: &Global, request: &BuildRequest, call: CallRequest)
     let source = source?;
     let question = Question { request, source: &source, store: &store, contexts: &contexts };
     match call.method {
-        Method::Targets => output::result(&outline::targets(&source, call.json)?)?,
-        Method::Outline => output::result(&outline::outline(&question, call.json)?)?,
-        _ => return verdict::verdict(&question, call),
+        Method::Targets => show(&outline::targets(&source, call.json)?)?,
+        Method::Outline => show(&outline::outline(&question, call.json)?)?,
+        _ => return verdict::verdict(&question, call, show),
     }
     Ok(0)
 }

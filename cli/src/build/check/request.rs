@@ -42,6 +42,11 @@ impl CallRequest {
     pub(crate) fn check() -> Self {
         Self { method: Method::Check, json: false, ignore_status: false }
     }
+
+    /// The method's name.
+    pub(crate) fn name(self) -> &'static str {
+        METHODS.iter().find(|(_, method)| *method == self.method).map_or("build", |(name, _)| name)
+    }
 }
 
 impl FromStr for CallRequest {

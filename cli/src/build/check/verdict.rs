@@ -23,14 +23,18 @@ struct Obstacle {
 }
 
 /// Checks, prints, and says how the command ends.
-pub(super) fn verdict(question: &Question<'_>, call: CallRequest) -> CliResult<u8> {
+pub(super) fn verdict(
+    question: &Question<'_>,
+    call: CallRequest,
+    show: &mut dyn FnMut(&str) -> CliResult<()>,
+) -> CliResult<u8> {
     let source = question.source;
     let (report, obstacle) = look(question)?;
     if call.json {
         let error = obstacle.as_ref().map(|obstacle| (obstacle.message.as_str(), obstacle.span.as_ref()));
-        output::result(&format!("{:#}\n", json::check(source, &report, error)))?;
+        show(&format!("{:#}\n", json::check(source, &report, error)))?;
     } else {
-        output::result(&shown(question, &report, obstacle.is_some()))?;
+        show(&shown(question, &report, obstacle.is_some()))?;
     }
     for image in report.unknown_images.iter().filter(|_| !question.request.args.quiet) {
         output::notice(&format!("note: the image {image} is not in the store: what it sets could not be checked"));

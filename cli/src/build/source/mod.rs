@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use builder_cache::Store;
-use builder_executor::remote::redact;
+use builder_executor::remote::{Access, redact};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use crate::build::RunOptions;
@@ -143,8 +143,8 @@ pub(crate) fn fetcher<'a>(
 pub(crate) fn context_address(args: &BuildArgs) -> CliResult<Address> {
     let mut address = Address::context(&args.context)?;
     if let Address::Git(git) = &mut address {
-        let pairs = args.arguments.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
-        if let Some((_, value)) = pairs.filter(|(name, _)| *name == KEEP_GIT_DIR).last() {
+        let mut pairs = args.arguments.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
+        if let Some((_, value)) = pairs.rfind(|(name, _)| *name == KEEP_GIT_DIR) {
             let value =
                 if value.is_empty() { std::env::var(KEEP_GIT_DIR).unwrap_or_default() } else { value.to_owned() };
             if matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True") {
@@ -271,4 +271,33 @@ fn read_open(file: fs::File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What a definition of builds that lies elsewhere consists of.
+pub(crate) enum RemoteFiles {
+    /// The files of a repository or tarball that were asked for and are there.
+    Tree(Vec<(String, Vec<u8>)>),
+    /// A file by itself.
+    File(Vec<u8>),
+}
+
+/// Fetches the files of these names from a repository, a tarball or a URL; `access` is for the server.
+pub(crate) fn remote_files(store: &Store, url: &str, names: &[String], access: Access) -> CliResult<RemoteFiles> {
+    let address = Address::context(Path::new(url))?;
+    let fetcher = Fetcher::new(store, with_agent(access, [&address]));
+    let shown = redact(url);
+    let read = |tree: &Tree, name: &str| {
+        let directory = open_directory(&tree.path)?;
+        Ok::<_, CliError>(read_inside(&directory, name).with_context(|| format!("{name} of {shown} can't be read"))?)
+    };
+    match fetcher.fetch(&address)? {
+        Fetched::Tree(tree) => {
+            let mut files = Vec::new();
+            for name in names {
+                files.extend(read(&tree, name)?.map(|bytes| (name.clone(), bytes)));
+            }
+            Ok(RemoteFiles::Tree(files))
+        }
+        Fetched::File(tree, name) => Ok(RemoteFiles::File(read(&tree, &name)?.unwrap_or_default())),
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) fn named(args: &BuildArgs, contexts: &Contexts) -> CliResult<BTreeMap
             Address::Image(name) => NamedContext::Image(name),
             // Loaded when the plan asks for it.
             Address::Layout(layout) => NamedContext::Image(format!("oci-layout://{layout}")),
-            address => NamedContext::Files(contexts.named(&key, address)),
+            address => NamedContext::Files(contexts.named(&key, &address)),
         };
         found.insert(key, context);
     }

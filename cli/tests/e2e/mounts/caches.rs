@@ -141,6 +141,31 @@ fn a_locked_cache_is_used_by_one_at_a_time() {
     }
 }
 
+/// Who waits for a cache can be stopped as quickly as who uses one.
+#[test]
+fn waiting_can_be_interrupted() {
+    let lab = Lab::new();
+    let step = |name: &str| {
+        format!(
+            "FROM busybox\nRUN --mount=type=cache,id=k,target=/c,sharing=locked echo {name} has\" it\"; until test -e /c/end; do true; done\n"
+        )
+    };
+    let start = |name: &str| {
+        let project = lab.project(&step(name), &[]);
+        lab.start(&["build", "--progress=plain", project.to_str().expect("UTF-8")])
+    };
+    let mut first = start("first");
+    first.wait_for("first has it");
+    let mut second = start("second");
+    second.wait_for("waiting for the cache mount k");
+    second.signal(Signal::INT);
+    let ran = second.finish();
+    assert_eq!(ran.code, 130, "{}", ran.stderr);
+    assert!(!first.has_ended());
+    first.signal(Signal::INT);
+    assert_eq!(first.finish().code, 130);
+}
+
 /// Private: each of two steps at once has its own; shared: both have the same.
 #[test]
 fn steps_at_once_share_as_they_ask() {
