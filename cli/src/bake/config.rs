@@ -180,6 +180,8 @@ impl Config {
             }
         }
         target.merge(own);
+        // It has all of it now.
+        target.inherits.clear();
         overrides.apply(name, &mut target)?;
         target.normalize();
         known.insert(name, Some(target.clone()));
@@ -236,7 +238,7 @@ impl Config {
             let (mine, theirs) = (platforms(&target), platforms(&linked));
             if mine.len() > 1 && theirs.len() > 1 && !mine.iter().all(|platform| theirs.contains(platform)) {
                 return Err(BakeError::new(format!(
-                    "target {link} can't be used by {name} because its platforms {theirs:?} do not include {mine:?}"
+                    "target {link} can't be used by {name} because its platforms {mine:?} are not a subset of {theirs:?}"
                 ))
                 .at_target(&target));
             }

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
+use super::entry::{Entry, Kind};
 use super::error::{BakeError, BakeResult, Span};
 use super::eval::{Evaluator, Globals, Scope};
 use super::syntax::{Attribute, Block, Body, Expression, ExpressionKind};
@@ -351,9 +352,12 @@ impl Globals for Definitions<'_> {
             });
             match found {
                 _ if wanted == "name" => Ok(Value::string(name)),
-                Some((instance, attribute)) => {
-                    self.once(format!("{kind}.{name}.{wanted}"), || self.evaluate(instance, attribute))
-                }
+                Some((instance, attribute)) => self
+                    .once(format!("{kind}.{name}.{wanted}"), || self.evaluate(instance, attribute))
+                    .and_then(|value| {
+                        let normal = Kind::of(wanted).map(|kind| Entry::normal(kind, &value));
+                        normal.unwrap_or(Ok(value)).map_err(|error| error.at(&attribute.value.span))
+                    }),
                 None if attributes.contains(&wanted) => Ok(Value::Null),
                 None => Err(BakeError::new(format!("a {kind} has no attribute `{wanted}`"))
                     .suggest(wanted, attributes.iter().copied())),

@@ -22,6 +22,20 @@ pub(crate) enum Kind {
     Ssh,
 }
 
+impl Kind {
+    /// Of the attribute of that name.
+    pub(crate) fn of(attribute: &str) -> Option<Self> {
+        match attribute {
+            "attest" => Some(Self::Attest),
+            "cache-from" | "cache-to" => Some(Self::Cache),
+            "output" => Some(Self::Output),
+            "secret" => Some(Self::Secret),
+            "ssh" => Some(Self::Ssh),
+            _ => None,
+        }
+    }
+}
+
 /// An element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -39,6 +53,21 @@ impl Entry {
             Value::Object(members) => Self::of_object(kind, members).map(|entry| vec![entry]),
             text => Self::of_text(kind, &text.to_text()?),
         }
+    }
+
+    /// The elements of the attribute as other definitions see them: always objects.
+    pub(crate) fn normal(kind: Kind, value: &Value) -> BakeResult<Value> {
+        let Value::List(items) = value else { return Ok(value.clone()) };
+        let entries = items.iter().map(|item| Self::of_value(kind, item)).collect::<BakeResult<Vec<_>>>()?.concat();
+        let object = |entry: Self| {
+            let mut members: BTreeMap<String, Value> =
+                entry.fields.into_iter().map(|(name, text)| (name, Value::String(text))).collect();
+            if kind == Kind::Ssh {
+                members.insert("paths".to_owned(), Value::strings(entry.paths));
+            }
+            Value::Object(members)
+        };
+        Ok(Value::List(entries.into_iter().map(object).collect()))
     }
 
     /// From what would be the value of a flag.

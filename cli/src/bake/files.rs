@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::error::{BakeError, BakeResult, SourceFile};
+use super::functions::clean;
 use super::remote::is_remote;
 use super::syntax::{Body, json, native};
 use super::variables::truth;
@@ -53,7 +54,7 @@ pub(crate) fn base(file: &SourceFile) -> Option<String> {
 pub(crate) fn based(base: Option<&str>, place: &str) -> String {
     match base {
         Some(base) if !is_remote(place) && !place.starts_with("target:") && !place.starts_with('/') && place != "-" => {
-            format!("{base}/{place}")
+            clean(&format!("{base}/{place}"))
         }
         _ => place.to_owned(),
     }

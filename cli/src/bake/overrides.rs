@@ -146,7 +146,10 @@ impl Overrides {
     /// Changes a target.
     pub(crate) fn apply(&self, name: &str, target: &mut Target) -> BakeResult<()> {
         let Some(changes) = self.targets.get(name) else { return Ok(()) };
-        for (key, change) in changes {
+        // Where the result goes is known when everything else is.
+        let late = |key: &Key| matches!(key.name.as_str(), "load" | "push");
+        let (last, first): (Vec<_>, Vec<_>) = changes.iter().partition(|(key, _)| late(key));
+        for (key, change) in first.into_iter().chain(last) {
             change.apply(key, target).map_err(|error| {
                 let message = format!("--set {name}.{}: {}", key.name, error.message);
                 BakeError { message, ..error }

@@ -166,6 +166,13 @@ impl Target {
             self.entitlements.push("network.host".to_owned());
         }
         once(&mut self.entitlements);
+        let mut policy: Vec<Json> = Vec::new();
+        for rule in self.policy.drain(..) {
+            if !policy.contains(&rule) {
+                policy.push(rule);
+            }
+        }
+        self.policy = policy;
         self.contexts.retain(|_, source| !source.is_empty());
     }
 

@@ -26,7 +26,7 @@ impl Type {
     /// Reads a type; in JSON it stands in a string.
     pub(crate) fn of(expression: &Expression) -> BakeResult<Self> {
         let wrong = || {
-            BakeError::new("this is not a type").at(&expression.span).help(
+            BakeError::new("this is not a valid type").at(&expression.span).help(
                 "types are any, string, number, bool, list(T), set(T), map(T), tuple([T, …]) and object({name = T, …})",
             )
         };

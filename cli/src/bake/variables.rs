@@ -79,7 +79,10 @@ impl<'a> Variable<'a> {
                 BakeError::new(format!("failed to convert {name} to {wanted}{separated}: {error}"))
                     .help(format!("{json_name} takes the value as JSON"))
             }),
-            None => wanted.convert(default.unwrap_or(Value::Null)),
+            None => wanted.convert(default.unwrap_or(Value::Null)).map_err(|error| BakeError {
+                message: format!("invalid type for the {name} default value: {}", error.message),
+                ..error
+            }),
         }
     }
 }
@@ -105,24 +108,28 @@ fn untyped(name: &str, default: Option<Value>, outside: &dyn Fn(&str) -> Option<
     }
 }
 
-/// Lists and the like are comma-separated; members of maps are `name=value`.
+/// Lists and the like are comma-separated; members of maps are `name:value`. What holds lists itself has no such form.
 fn from_text(wanted: &Type, text: &str) -> BakeResult<Value> {
+    let simple = |inner: &Type| matches!(inner, Type::Any | Type::Bool | Type::Number | Type::String);
     let fields = || csv::fields(text).map_err(BakeError::new);
     let value = match wanted {
-        Type::Any | Type::Bool | Type::Number | Type::String => Value::string(text),
-        Type::List(_) | Type::Set(_) | Type::Tuple(_) => Value::strings(fields()?),
-        Type::Map(_) | Type::Object(_) => {
-            let member = |field: String| match field.split_once('=') {
-                Some((name, value)) => Ok((name.to_owned(), Value::string(value))),
-                None => Err(BakeError::new(format!("`{field}` is not of the form name=value"))),
+        Type::Bool => match truth(text) {
+            Some(value) => Value::Bool(value),
+            None => Value::string(text),
+        },
+        Type::Any | Type::Number | Type::String => Value::string(text),
+        Type::List(inner) | Type::Set(inner) if simple(inner) => Value::strings(fields()?),
+        Type::Tuple(types) if types.iter().all(simple) => Value::strings(fields()?),
+        Type::Map(inner) if simple(inner) => {
+            let member = |field: String| match field.split_once(':') {
+                Some((name, value)) if !value.contains(':') => Ok((name.to_owned(), Value::string(value))),
+                _ => Err(BakeError::new(format!("expected one k/v pair, name:value, in `{field}`"))),
             };
             Value::Object(fields()?.into_iter().map(member).collect::<BakeResult<_>>()?)
         }
+        _ => return Err(BakeError::new(format!("unsupported type {wanted}"))),
     };
-    match (wanted, truth(text)) {
-        (Type::Bool, Some(value)) => Ok(Value::Bool(value)),
-        _ => wanted.convert(value),
-    }
+    wanted.convert(value)
 }
 
 /// What counts as true and false in the environment.

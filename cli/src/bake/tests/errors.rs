@@ -70,7 +70,7 @@ fn messages() {
         ("target \"default\" { no-cache = 5 }", "`no-cache`: true or false is needed here"),
         ("target \"default\" { args = [1] }", "`args`: an object is needed here"),
         ("target \"default\" { secret = [\"ident=x\"] }", "a secret has no `ident`"),
-        ("target \"default\" { output = [\"dest=x\"] }", "type is required"),
+        ("target \"default\" { output = [\"dest=x,tar=true\"] }", "type is required"),
         ("target \"default\" { inherits = [\"gone\"] }", "failed to find target gone"),
         ("target \"default\" { contexts = { a = \"target:default\" } }", "target default cannot link to itself"),
         (

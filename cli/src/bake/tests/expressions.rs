@@ -107,6 +107,6 @@ fn what_sees_expressions() {
         ("try([][0])", "none of the arguments of `try` has a value"),
         ("convert(\"x\", number)", "a number is needed here"),
         ("convert([], number)", "a number is needed here"),
-        ("convert(1, nonsense)", "this is not a type"),
+        ("convert(1, nonsense)", "this is not a valid type"),
     ]);
 }

@@ -26,7 +26,7 @@ fn webapp(flags: &[&str]) -> Value {
 
 #[test]
 fn keys_are_set() {
-    let table: [(&[&str], &str, Value); 27] = [
+    let table: [(&[&str], &str, Value); 28] = [
         (&["webapp.context=foo"], "context", json!("foo")),
         (&["webapp.dockerfile=foo"], "dockerfile", json!("foo")),
         (&["*.dockerfile=foo"], "dockerfile", json!("foo")),
@@ -50,13 +50,17 @@ fn keys_are_set() {
         (&["webapp.push=true"], "output", json!([{"push": "true", "type": "image"}])),
         (&["webapp.load=true"], "output", json!([{"type": "docker"}])),
         (&["webapp.output=type=local,dest=x", "webapp.load=true"], "output", json!([{"dest": "x", "type": "local"}])),
+        (
+            &["webapp.output=type=oci,dest=x", "webapp.load=true"],
+            "output",
+            json!([{"dest": "x", "type": "oci"}, {"type": "docker"}]),
+        ),
         (&["webapp.annotations=a=b"], "annotations", json!(["a=b"])),
         (&["webapp.network=none"], "network", json!("none")),
         (&["webapp.shm-size=1g"], "shm-size", json!("1g")),
         (&["webapp.call=check"], "call", json!("check")),
     ];
     for (flags, key, expected) in table {
-        // Keys are set in the order of their names; `load` sees the outputs that are set beside it.
         let found = webapp(flags);
         assert_eq!(found[key], expected, "{flags:?}: {found:#}");
     }

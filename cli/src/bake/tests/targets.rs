@@ -139,6 +139,27 @@ target "third" { tags = ["t:${x}"] }
 }
 
 #[test]
+fn elements_are_seen_as_objects() {
+    let text = r#"
+target "app" {
+  cache-from = [{ type = "registry", ref = "user/app:cache" }, "type=local,src=path/to/cache"]
+  cache-to = [target.app.cache-from[0]]
+  output = [{ type = "oci", dest = "../out.tar" }, "type=local,dest=../out"]
+  ssh = [{ id = "key", paths = ["path/to/${target.app.output[0].type}"] }]
+}
+target "default" {
+  cache-from = target.app.cache-from
+  secret = [{ id = target.app.output[0].type, src = "/${target.app.cache-from[1].type}/secret" }]
+}
+"#;
+    let found = Bake::hcl(text).target("app").target("default").ok()["target"].clone();
+    assert_eq!(found["app"]["cache-to"], json!([{"ref": "user/app:cache", "type": "registry"}]));
+    assert_eq!(found["app"]["ssh"], json!([{"id": "key", "paths": ["path/to/oci"]}]));
+    assert_eq!(found["default"]["cache-from"], found["app"]["cache-from"]);
+    assert_eq!(found["default"]["secret"], json!([{"id": "oci", "src": "/local/secret"}]));
+}
+
+#[test]
 fn functions_of_the_file() {
     let text = r#"
 variable "REPO" { default = "user/repo" }

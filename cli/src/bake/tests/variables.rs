@@ -54,8 +54,8 @@ fn types_are_kept() {
         ("type = list(number)", &[("X", "1,2")], json!("[1,2]")),
         ("type = set(string)", &[("X", "b,a,b")], json!("[\"a\",\"b\"]")),
         ("type = tuple([string, number])", &[("X", "a,2")], json!("[\"a\",2]")),
-        ("type = map(number)", &[("X", "a=1,b=2")], json!("{\"a\":1,\"b\":2}")),
-        ("type = object({a = string})", &[("X", "a=1")], json!("{\"a\":\"1\"}")),
+        ("type = map(number)", &[("X", "a:1,b:2")], json!("{\"a\":1,\"b\":2}")),
+        ("type = object({a = string})", &[("X_JSON", "{\"a\": 1}")], json!("{\"a\":\"1\"}")),
         ("type = list(number)", &[("X", "1"), ("X_JSON", "[3, 4]")], json!("[3,4]")),
         ("type = list(object({a = number}))", &[("X_JSON", "[{\"a\": \"1\"}]")], json!("[{\"a\":1}]")),
         ("type = string", &[("X_JSON", "\"q\"")], json!("\"q\"")),
@@ -76,15 +76,18 @@ fn a_variable_of_that_name_is_no_json() {
 
 #[test]
 fn wrong_values_are_named() {
-    let table: [(&str, &[(&str, &str)], &str); 9] = [
+    let table: [(&str, &[(&str, &str)], &str); 12] = [
         ("default = 1", &[("X", "NaN")], "failed to parse X as number"),
         ("default = true", &[("X", "maybe")], "failed to parse X as bool"),
         ("default = [1]", &[("X", "2")], "unsupported type list for variable X"),
-        ("type = number\n default = \"a\"", &[], "a number is needed here"),
+        ("type = number\n default = \"a\"", &[], "invalid type for the X default value: a number is needed here"),
         ("type = list(number)", &[("X", "a")], "failed to convert X to list(number) from CSV"),
         ("type = list(number)", &[("X_JSON", "{")], "failed to convert X_JSON to list(number) from JSON"),
-        ("type = object({a = string})", &[("X", "b=1")], "the member `a`"),
-        ("type = lst(string)", &[], "this is not a type"),
+        ("type = object({a = string})", &[("X", "b:1")], "unsupported type object({a = string})"),
+        ("type = list(list(number))", &[("X", "1")], "unsupported type list(list(number))"),
+        ("type = map(number)", &[("X", "a:1:1")], "expected one k/v pair"),
+        ("type = object({a = string})\n default = {b = 1}", &[], "the member `a`"),
+        ("type = lst(string)", &[], "this is not a valid type"),
         ("defualt = 1", &[], "a variable has no attribute `defualt`"),
     ];
     for (body, environment, expected) in table {
