@@ -29,7 +29,7 @@ use crate::store::{Commit, Store};
 use crate::trash;
 
 /// Stands for a boot that never comes back.
-const LOST: &str = "lost";
+pub(crate) const LOST: &str = "lost";
 
 /// The id of the machine's boot.
 pub(crate) fn boot_id() -> Result<String> {
@@ -68,12 +68,7 @@ impl Store {
                 db.prepare_cached("UPDATE mounts SET boot = NULL WHERE boot <> ? AND seq = ?")?
                     .execute(params![LOST, seq])?;
             }
-            db.prepare_cached(
-                "UPDATE names SET durable = image
-                 WHERE durable IS NOT image AND image IN (SELECT id FROM images WHERE boot IS NULL)",
-            )?
-            .execute([])?;
-            Ok(())
+            settle_names(db)
         })?;
         self.fold_log();
         Ok(())
@@ -90,6 +85,18 @@ impl Store {
             Ok(select.query_row([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?)
         })
     }
+}
+
+/// Notes what names stand for, as far as all of that is on the disk.
+fn settle_names(db: &Transaction<'_>) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE names SET durable = image
+         WHERE durable IS NOT image AND image IN (SELECT id FROM images WHERE boot IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM platforms WHERE platforms.name = names.name
+                           AND platforms.image NOT IN (SELECT id FROM images WHERE boot IS NULL))",
+    )?
+    .execute([])?;
+    Ok(())
 }
 
 /// A flush failed: what it should have covered goes with the next open.
@@ -206,9 +213,64 @@ fn drop_incomplete(db: &Transaction<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use builder_solver::{CacheKey, Sharing};
+
     use super::*;
+    use crate::id::Snapshot;
+    use crate::image::NewImage;
     use crate::layer::LayerMeta;
+    use crate::mount::TakenMount;
+    use crate::name::Named;
     use crate::store::OpenOptions;
+
+    #[test]
+    fn a_cache_mount_that_lost_something_stays_lost_when_it_is_used_again() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || OpenOptions::new().boot_id("boot").open(root.path()).unwrap();
+        let key = CacheKey::from_bytes([1; 32]);
+        let take = |store: &Store| {
+            let fill = |_: &std::path::Path| Ok::<(), Error>(());
+            match store.take_mount(&key, "n", Sharing::Shared, fill).unwrap() {
+                TakenMount::Ready(mount) => mount,
+                TakenMount::Busy(_) => panic!("nobody has it"),
+            }
+        };
+        let store = open();
+        let mount = take(&store);
+        let lost = mount.path().to_owned();
+        let newest = store.newest_unsynced().unwrap();
+        store.write(Commit::Lazy, |db| mark_lost(db, &newest)).unwrap();
+        drop(mount);
+        drop(take(&store));
+        store.sync().unwrap();
+        drop(store);
+        assert_ne!(take(&open()).path(), lost, "a new one takes its place");
+    }
+
+    #[test]
+    fn a_name_is_durable_when_all_its_platforms_are() {
+        let root = tempfile::tempdir().unwrap();
+        let store = OpenOptions::new().boot_id("boot").open(root.path()).unwrap();
+        let put = |config: &str| {
+            let id = store.put_blob(config.as_bytes()).unwrap();
+            let snapshot = Snapshot::scratch();
+            let (diff_ids, manifest, target) = (Vec::new(), None, None);
+            let image = NewImage { id, snapshot, diff_ids, manifest, created_ms: 0, size: 0, target };
+            store.put_image(&image).unwrap();
+            id
+        };
+        let (old, own) = (put("old"), put("own"));
+        store.set_name("n", &Named::one(old)).unwrap();
+        store.sync().unwrap();
+        let new = put("new");
+        let platforms = vec![("linux/amd64".to_owned(), own), ("linux/arm64".to_owned(), new)];
+        store.set_name("n", &Named { image: own, platforms, form: None }).unwrap();
+        // A flush that began before the name was given ends now.
+        store.write(Commit::Lazy, settle_names).unwrap();
+        drop(store);
+        let store = OpenOptions::new().boot_id("next").open(root.path()).unwrap();
+        assert_eq!(store.name("n").unwrap(), Some(Named::one(old)));
+    }
 
     #[test]
     fn what_could_not_be_flushed_goes_with_the_next_open() {

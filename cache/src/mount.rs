@@ -17,6 +17,7 @@ use builder_solver::{CacheKey, Sharing};
 use rusqlite::{Connection, Transaction, params};
 use rustix::fs::FlockOperation;
 
+use crate::durability::LOST;
 use crate::error::{At, Error, Result};
 use crate::id::LayerId;
 use crate::lock::Lease;
@@ -207,12 +208,16 @@ fn insert(db: &Transaction<'_>, id: MountId, key: &CacheKey, name: &str, boot: &
 
 /// Under a new number, so that a flush that is going on does not take it for covered.
 fn note_use(db: &Transaction<'_>, id: MountId, boot: &str, begins: bool) -> Result<()> {
-    let mut select = db.prepare_cached("DELETE FROM mounts WHERE id = ? RETURNING key, name, created_ms, uses")?;
+    let mut select =
+        db.prepare_cached("DELETE FROM mounts WHERE id = ? RETURNING key, name, created_ms, uses, boot")?;
     let mut rows = select.query([id.number() as i64])?;
     let Some(row) = rows.next()? else { return Ok(()) };
     let (key, name): ([u8; 32], String) = (row.get(0)?, row.get(1)?);
     let (created, uses): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let before: Option<String> = row.get(4)?;
     while rows.next()?.is_some() {}
+    // What a failed flush lost does not come back by using the rest.
+    let boot = before.as_deref().filter(|before| *before == LOST).unwrap_or(boot);
     db.prepare_cached(
         "INSERT INTO mounts (id, key, name, created_ms, last_used_ms, uses, boot) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?

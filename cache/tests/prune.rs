@@ -204,11 +204,15 @@ fn what_killed_processes_left_is_swept() {
     fs::write(root.path().join("blobs/sha256").join(BlobDigest::of(b"x").hex()), "x").unwrap();
     fs::write(root.path().join("locks").join(key("dead").to_string()), "").unwrap();
     fs::create_dir_all(root.path().join("trash/00000000000000bb/d/e")).unwrap();
+    for index in [".index-hALf", "00aa.index"] {
+        fs::write(root.path().join("contexts").join(index), "").unwrap();
+    }
     let held = store.lock_key(&key("held")).unwrap();
     assert_eq!(store.prune(&PruneOptions::default()).unwrap().freed, 1);
     for directory in ["snapshots", "blobs/sha256", "trash"] {
         assert!(names_in(&root.path().join(directory)).is_empty(), "{directory}");
     }
+    assert_eq!(names_in(&root.path().join("contexts")), ["00aa.index"]);
     assert_eq!(names_in(&root.path().join("locks")), [key("held").to_string()]);
     drop(held);
 }

@@ -361,6 +361,26 @@ fn a_kept_git_directory_works() {
     let wanted = GitSource { keep_git_dir: true, ..at(&url, "v1.0") };
     let tree = Bench::tree(&bench.remotes(), &wanted);
     assert_eq!(remote_kit::git(&tree, &["describe"]), "v1.0");
+    // Another tag of that name on the same commit is another `.git`.
+    repo.git(&["tag", "-f", "-a", "-m", "told again", "v1.0"]);
+    let tree = Bench::tree(&bench.remotes(), &wanted);
+    assert_eq!(remote_kit::git(&tree, &["tag", "--list", "--format=%(contents:subject)"]), "told again");
+    // A tag's own id leads to its commit.
+    let tag = repo.output(&["rev-parse", "v1.0"]);
+    assert_eq!(fs::read(Bench::tree(&bench.remotes(), &at(&url, &tag)).join("f")).expect("there"), b"one");
+}
+
+#[test]
+fn a_password_opens_the_server_for_submodules_too() {
+    let bench = Bench::new();
+    bench.repo("sub.git").write("s", "sub").commit("sub");
+    let repo = bench.repo("app.git");
+    repo.write("f", "x").submodule("../sub.git", "sub", &bench.url("sub.git")).commit("first");
+    // Basic user:canary
+    bench.server.require("Basic dXNlcjpjYW5hcnk=");
+    let url = bench.url("app.git").replace("://", "://user:canary@");
+    let tree = Bench::tree(&bench.remotes(), &source(&url));
+    assert_eq!(fs::read(tree.join("sub/s")).expect("the submodule is there, too"), b"sub");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn layer_digest(store: &Store, layer: &LayerId, options: &AssembleOptions) -> Re
 }
 
 /// The bytes of a layer's files, those of the layers that it is a delta of included.
-fn layer_size(store: &Store, layer: &LayerId) -> Result<u64, Error> {
+pub fn layer_size(store: &Store, layer: &LayerId) -> Result<u64, Error> {
     let mut size = 0;
     let mut next = Some(*layer);
     while let Some(id) = next {

@@ -154,6 +154,26 @@ fn a_layout_directory_is_added_to() {
 }
 
 #[test]
+fn who_writes_to_one_layout_at_once_loses_nothing() {
+    let scratch = scratch();
+    let store = store(&scratch);
+    let id = rich_image(&store).id;
+    let layout = scratch.path().join("layout");
+    let tags: Vec<String> = (0..12).map(|number| format!("app:{number}")).collect();
+    std::thread::scope(|scope| {
+        for tag in &tags {
+            let (store, layout) = (&store, &layout);
+            scope.spawn(move || {
+                let image = SaveImage::one(id, names(&[tag]));
+                save_layout(store, &[image], &SaveOptions::default(), layout).unwrap();
+            });
+        }
+    });
+    let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), tags.len());
+}
+
+#[test]
 fn clamped_times_are_in_the_image_and_survive_saving() {
     let scratch = scratch();
     let store = store(&scratch);

@@ -152,6 +152,10 @@ fn sizes_and_metadata_are_bounded_and_agree() {
     both("negative pax size", tar().pax(&[("size", "-1")]).file("a", ""), Error("size is not a number"));
     both("pax size that overflows", tar().pax(&[("size", "18446744073709551616")]).file("a", ""), Error("size is not"));
     both("pax owner that overflows", tar().pax(&[("uid", "4294967296")]).file("a", ""), Error("owner is not"));
+    let nobody = || tar().pax(&[("uid", "4294967295"), ("gid", "4294967295")]);
+    both("a file of nobody", nobody().file("a", ""), Paths(&["a"]));
+    both("a directory of nobody", nobody().dir("a"), Paths(&["a"]));
+    both("a link of nobody", nobody().symlink("a", "b"), Paths(&["a"]));
     both(
         "global path",
         tar().entry("g", b'g', "", b"12 path=a/b\n").file("a", ""),

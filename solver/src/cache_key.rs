@@ -13,17 +13,16 @@
 //! | source image | image id | the reference: a tag that moves to equal bytes stays a hit |
 //! | source local | – (selected files enter the user's key) | its name, its path, every time |
 //! | source http, git | the request, and what was found there | |
-//! | exec | arguments, each variable and their order, working directory, user, network, script, security, hosts, platform, mounts | proxy variables, secrets' bytes, who shares and owns a cache, limits |
+//! | exec | arguments, each variable and their order, working directory, user, network, script, security, hosts, platform, mounts | proxy variables, secrets' bytes, which cache it is and who shares it, limits |
 //! | file | each action: kind, selection, destination, owner, mode, unpack | times |
 //! | merge | – | |
 //!
 //! All parts are length-framed ([`FramedHasher`]) under a domain that ends with [`VERSION`]; raise it whenever the
 //! table or the meaning of an op changes, and old records simply stop matching.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
+use crate::address::redact;
 use crate::digest::{CacheKey, ContentDigest, FramedHasher, OpDigest};
 use crate::op::{FileAction, Mount, MountKind, Op, SecretEnv, SecurityMode, Source};
 use crate::worker::{Component, Part};
@@ -43,29 +42,19 @@ pub enum InputKey {
     Files(ContentDigest),
 }
 
-/// An address without the password in it: components are shown and stored.
-fn public(address: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = address.split_once("://") else { return Cow::Borrowed(address) };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@').and_then(|at| Some((rest[..at].split_once(':')?.0, &rest[at..]))) {
-        Some((user, rest)) => Cow::Owned(format!("{scheme}://{user}:****{rest}")),
-        None => Cow::Borrowed(address),
-    }
-}
-
 /// What was found at a remote source, as a part of its vertex's definition.
 pub fn fetched(digest: &ContentDigest) -> Component {
     Component { part: Part::Fetched, value: digest.short(), digest: *digest }
 }
 
-/// What a mount means for the result: neither how a cache is shared nor who owns it, and of a secret only its id.
+/// What a mount means for the result: neither which cache it is nor how it is shared, and of a secret not its bytes.
 fn mount(mount: &Mount) -> (String, Vec<u8>) {
     let (kind, detail) = match &mount.kind {
         MountKind::Bind { input, source } => ("bind", encode(&(*input, source))),
-        MountKind::Cache(cache) => ("cache", encode(&cache.seed)),
+        MountKind::Cache(cache) => ("cache", encode(&(&cache.seed, cache.mode, cache.uid, cache.gid))),
         MountKind::Tmpfs { size } => ("tmpfs", encode(size)),
-        MountKind::Secret(secret) => ("secret", encode(&secret.id)),
-        MountKind::Ssh(agent) => ("ssh", encode(&agent.id)),
+        MountKind::Secret(secret) => ("secret", encode(&(&secret.id, secret.mode, secret.uid, secret.gid))),
+        MountKind::Ssh(agent) => ("ssh", encode(&(&agent.id, agent.mode, agent.uid, agent.gid))),
     };
     let value = format!("{kind} at {}", mount.target);
     let parts: [&[u8]; 4] = [kind.as_bytes(), mount.target.as_bytes(), &[u8::from(mount.read_only)], &detail];
@@ -82,8 +71,8 @@ pub fn definition(op: &Op) -> Vec<Component> {
     match op {
         Op::Source(Source::Scratch | Source::Local { .. }) | Op::Merge => {}
         Op::Source(Source::Image { id, .. }) => parts.push(component(Part::Image, id, id.as_bytes())),
-        Op::Source(Source::Http(http)) => parts.push(component(Part::Remote, &public(&http.url), &encode(http))),
-        Op::Source(Source::Git(git)) => parts.push(component(Part::Remote, &public(&git.remote), &encode(git))),
+        Op::Source(Source::Http(http)) => parts.push(component(Part::Remote, &redact(&http.url), &encode(http))),
+        Op::Source(Source::Git(git)) => parts.push(component(Part::Remote, &redact(&git.remote), &encode(git))),
         Op::Exec(exec) => {
             let args: Vec<&[u8]> = exec.args.iter().map(String::as_bytes).collect();
             parts.push(component(Part::Command, &exec.args.join(" "), &framed("args", &args)));

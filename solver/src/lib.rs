@@ -7,6 +7,7 @@
 //!
 //! Invariant: this crate knows no Dockerfile, no file system and no namespace. It is tested with fake workers.
 
+pub mod address;
 pub mod cache_key;
 pub mod digest;
 pub mod graph;

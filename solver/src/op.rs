@@ -320,6 +320,9 @@ pub struct Picked {
     pub selection: Selection,
     /// Whether their permission bits count; they do not when the op sets them all.
     pub modes: bool,
+    /// Whether a directory that is named counts itself, and not only what is in it: a copy drops its attributes, a mount
+    /// shows them.
+    pub itself: bool,
 }
 
 impl Op {
@@ -347,6 +350,7 @@ impl Op {
                     FileAction::Copy(copy) if copy.input == index => Some(Picked {
                         selection: copy.selection.clone(),
                         modes: !matches!(copy.mode, Some(FileMode::Octal(_))),
+                        itself: false,
                     }),
                     _ => None,
                 })
@@ -368,6 +372,7 @@ impl Op {
                     .map(|source| Picked {
                         selection: Selection { sources: vec![literal(&source)], exclude: Vec::new(), parents: false },
                         modes: true,
+                        itself: true,
                     })
                     .collect()
             }

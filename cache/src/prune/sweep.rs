@@ -40,7 +40,20 @@ pub(crate) fn sweep_orphans(store: &Store) -> Result<u64> {
             }
         }
     }
+    sweep_indexes(root)?;
     Ok(freed)
+}
+
+/// Removes indexes of contexts that were not written to their end.
+fn sweep_indexes(root: &Path) -> Result<()> {
+    let contexts = root.join("contexts");
+    for entry in fs::read_dir(&contexts).at("list", &contexts)? {
+        let entry = entry.at("list", &contexts)?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".index-") {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes lock files of keys whose holder was killed.

@@ -114,7 +114,14 @@ fn prepare(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> Bak
         return Ok(Prepared::Text(print::definition(&selected)));
     }
     granted.check(selected.targets.values())?;
-    Ok(Prepared::Build(requests::requests(&selected, &granted)?, selected))
+    let mut requests = requests::requests(&selected, &granted)?;
+    if let Some(call) = args.call.filter(|call| call.name() != "build") {
+        // With the form that the answer should have.
+        for request in &mut requests {
+            request.args.call = Some(call);
+        }
+    }
+    Ok(Prepared::Build(requests, selected))
 }
 
 /// Reads all files into one configuration; `context` is what a definition from elsewhere may take for this directory.
@@ -160,8 +167,8 @@ fn flags(args: &BakeArgs) -> Vec<String> {
     all(args.no_cache, "no-cache=true");
     all(args.pull, "pull=true");
     all(args.check, "call=check");
-    if let Some(call) = &args.call {
-        all(true, &format!("call={call}"));
+    if let Some(call) = args.call.filter(|call| call.name() != "build") {
+        all(true, &format!("call={}", call.name()));
     }
     for (kind, value) in [("sbom", &args.sbom), ("provenance", &args.provenance)] {
         if let Some(value) = value {

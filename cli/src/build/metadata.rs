@@ -10,6 +10,7 @@ use super::export::Exported;
 use super::request::BuildRequest;
 use crate::container::random_name;
 use crate::error::CliResult;
+use crate::outputs::boolean;
 use crate::progress::Warning;
 use crate::whole_file;
 
@@ -56,7 +57,7 @@ fn write_facts(path: &Path, mut facts: Map<String, Value>, warnings: Option<&Vec
 }
 
 fn warnings_wanted() -> bool {
-    std::env::var(WARNINGS).is_ok_and(|text| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    std::env::var(WARNINGS).is_ok_and(|text| boolean(WARNINGS, &text) == Ok(true))
 }
 
 /// A warning in the words of BuildKit, whose texts are base64.
@@ -65,7 +66,6 @@ fn warning(warning: &Warning) -> Value {
         "" => warning.message.clone(),
         rule => format!("{rule}: {}", warning.message),
     };
-    let line = |line: usize| json!({ "start": { "line": line }, "end": { "line": line } });
     let mut value = json!({ "level": 1, "short": BASE64.encode(short) });
     if !warning.detail.is_empty() {
         value["detail"] = warning.detail.iter().map(|detail| BASE64.encode(detail)).collect();
@@ -74,7 +74,7 @@ fn warning(warning: &Warning) -> Value {
         value["url"] = json!(url);
     }
     if let Some(at) = warning.line {
-        value["range"] = json!([line(at)]);
+        value["range"] = json!([{ "start": { "line": at }, "end": { "line": warning.last_line.unwrap_or(at) } }]);
     }
     value
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
 /// Builds all requests at once and sends each result where it should go.
 pub(crate) fn build_all(global: &Global, session: &Session, requests: &[BuildRequest]) -> CliResult<()> {
     let outputs = requests.iter().map(BuildRequest::outputs).collect::<CliResult<Vec<_>>>()?;
-    request::check_stdout(session, &outputs)?;
+    request::check_destinations(session, &outputs)?;
     let store = store::open(global)?;
     let lease = store.lease()?;
     let progress = Progress::start(&session.progress);

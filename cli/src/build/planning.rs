@@ -14,7 +14,9 @@ use builder_frontend::ast::Dockerfile;
 use builder_frontend::diagnostic::Diagnostic;
 use builder_frontend::lint::{CheckOptionsError, Report};
 use builder_frontend::parser;
-use builder_frontend::plan::{BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage};
+use builder_frontend::plan::{
+    BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage, context_name,
+};
 use builder_frontend::platform::Platform;
 use builder_solver::{Graph, Source};
 
@@ -99,7 +101,7 @@ impl<'a> Planner<'a> {
                     let (own, other) = (request.name.as_deref().unwrap_or_default(), name);
                     error.context(&format!("the context `{other}` of target {own} can't be used"))
                 })?;
-                options.contexts.insert(name.to_lowercase(), linked);
+                options.contexts.insert(context_name(name), linked);
             }
             let report = self.check(&loaded, &options, step.as_ref());
             let first = self.graph.len();
@@ -113,7 +115,7 @@ impl<'a> Planner<'a> {
             self.origins.add(&loaded.source, own.collect::<Vec<_>>());
             plans.push((platform, plan));
         }
-        let multi = options.multi_platform || multi_platform_wanted(&options);
+        let multi = options.multi_platform || request.wants_index();
         self.planned.push(Planned { plans, multi });
         if let Some(step) = step {
             step.done();
@@ -211,13 +213,6 @@ impl<'a> Planner<'a> {
         }
         Ok(report)
     }
-}
-
-/// `--build-arg BUILDKIT_MULTI_PLATFORM=1`.
-fn multi_platform_wanted(options: &BuildOptions) -> bool {
-    let given = options.build_args.iter().rfind(|(name, _)| name == "BUILDKIT_MULTI_PLATFORM");
-    let value = given.and_then(|(name, value)| value.clone().or_else(|| options.client_env.get(name).cloned()));
-    value.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 /// What names of a target's steps begin with.

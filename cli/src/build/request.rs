@@ -10,9 +10,12 @@ use super::check::{CallRequest, Method};
 use super::export;
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
-use crate::outputs::OutputSpec;
+use crate::outputs::{OutputSpec, boolean};
 use crate::progress::{self, Mode};
 use crate::sync::{self, Durability};
+
+/// The build argument that asks for an index.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// One build: what `builder build` does, or one target of a bake file.
 #[derive(Debug, Clone)]
@@ -55,13 +58,25 @@ impl BuildRequest {
             [] => vec![OutputSpec::store()],
             outputs => outputs.to_vec(),
         };
-        if self.args.load && !outputs.iter().any(|output| matches!(output, OutputSpec::Image(_))) {
+        let stored = |output: &OutputSpec| matches!(output, OutputSpec::Image(image) if !image.passing);
+        if self.args.load && !self.linked && !outputs.iter().any(stored) {
             outputs.push(OutputSpec::store());
         }
         // What is wrong should not be told after an hour of building.
-        let forced = self.args.arguments.iter().any(|argument| argument.starts_with("BUILDKIT_MULTI_PLATFORM"));
-        export::prepare(&self.args, &mut outputs, forced || self.platforms()?.len() > 1)?;
+        let platforms = self.platforms()?;
+        export::prepare(&self.args, &mut outputs, &platforms, platforms.len() > 1 || self.wants_index())?;
         Ok(outputs)
+    }
+
+    /// Whether `--build-arg BUILDKIT_MULTI_PLATFORM=1` asks for an index even over one platform.
+    pub(super) fn wants_index(&self) -> bool {
+        let named = |argument: &&String| argument.split('=').next() == Some(MULTI_PLATFORM);
+        let given = self.args.arguments.iter().rfind(named);
+        let value = given.and_then(|argument| match argument.split_once('=') {
+            Some((_, value)) => Some(value.to_owned()),
+            None => std::env::var(MULTI_PLATFORM).ok(),
+        });
+        value.is_some_and(|value| boolean(MULTI_PLATFORM, &value) == Ok(true))
     }
 
     /// The platforms to build for, without repetitions; this machine's when none is named.
@@ -119,7 +134,21 @@ impl Session {
 }
 
 /// Refuses outputs that would destroy each other, before anything is built.
-pub(super) fn check_stdout(session: &Session, outputs: &[Vec<OutputSpec>]) -> CliResult<()> {
+pub(super) fn check_destinations(session: &Session, outputs: &[Vec<OutputSpec>]) -> CliResult<()> {
+    let mut places: BTreeMap<PathBuf, bool> = BTreeMap::new();
+    for (path, shared) in outputs.iter().flatten().filter_map(OutputSpec::destination) {
+        // Devices and pipes take what comes.
+        if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            continue;
+        }
+        let place = path.canonicalize().or_else(|_| std::path::absolute(path))?;
+        if places.insert(place, shared).is_some_and(|before| !(before && shared)) {
+            return Err(CliError::Usage(format!(
+                "two outputs go to {}, and only one would be left: give them different names",
+                path.display()
+            )));
+        }
+    }
     match outputs.iter().flatten().filter(|output| output.is_stdout()).count() {
         1 if session.quiet => {
             Err(CliError::Usage("--quiet prints the image id where the output is to go: give it a file".into()))

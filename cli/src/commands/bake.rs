@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Global;
 use crate::bake::{self, List};
+use crate::build::CallRequest;
 use crate::error::CliResult;
 use crate::progress::Mode;
 
@@ -35,9 +36,9 @@ pub(crate) struct BakeArgs {
     /// Check the Dockerfiles instead of building
     #[arg(long, help_heading = "Looking")]
     pub(crate) check: bool,
-    /// Answer a question for each target instead of building: check, outline or targets
+    /// Answer a question for each target instead of building: check, outline or targets, with ,format=json for programs
     #[arg(long, value_name = "METHOD", help_heading = "Looking")]
-    pub(crate) call: Option<String>,
+    pub(crate) call: Option<CallRequest>,
 
     /// Run every step, whatever is cached
     #[arg(long, help_heading = "Cache")]

@@ -21,6 +21,7 @@ pub(crate) struct BuildArgs {
     pub(crate) file: Option<PathBuf>,
     /// Files or an image under a name for FROM and --from, instead of a stage or image of that name: a directory,
     /// docker-image://IMAGE, oci-layout://DIRECTORY[:TAG|@DIGEST], or the URL of a git repository or tarball
+    #[expect(clippy::doc_markdown, reason = "the help is plain text, where brackets would be shown")]
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     pub(crate) build_contexts: Vec<String>,
     /// Name the image, as NAME or NAME:TAG; can be given several times

@@ -33,14 +33,18 @@ pub(crate) fn run(global: &Global, args: &RmiArgs) -> CliResult<u8> {
     if failed { Err(CliError::Shown) } else { Ok(0) }
 }
 
-/// A name is taken away; the image goes with its last one.
+/// A name is taken away; images go with their last one.
 fn remove(store: &Store, text: &str, force: bool) -> CliResult<String> {
     let found = store::find(store, text)?;
     let mut told = String::new();
     if let Some(name) = &found.name
-        && found.image.names.len() > 1
+        && (found.image.names.len() > 1 || !found.image.platform_of.is_empty())
     {
+        let platforms = store.name(name)?.map(|named| named.platforms).unwrap_or_default();
         store.untag(name)?;
+        for (_, id) in platforms {
+            store.remove_nameless_image(&id)?;
+        }
         let _ = writeln!(told, "Untagged: {}", familiar(name));
         return Ok(told);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use builder_cache::{Named, Store};
 use builder_image::Reference;
-use builder_image::archive::{Format, SaveImage, SaveOptions, save};
+use builder_image::archive::{Format, MediaTypes, SaveImage, SaveOptions, save};
 use clap::{Args, ValueEnum};
 
 use super::Global;
@@ -84,8 +84,13 @@ fn image(store: &Store, found: &Found, args: &SaveArgs) -> CliResult<SaveImage> 
         platforms.push((store::config(store, &named.image)?.platform(), named.image));
     }
     let mut image = NameForm::parse(named.form.as_deref())?.image(&platforms, vec![name.parse::<Reference>()?]);
-    if args.compression.is_some() {
-        image.options = None;
+    if let (Some(compression), Some(options)) = (args.compression, &mut image.options) {
+        let media_types = match compression {
+            // Docker's media types do not know it.
+            Compression::Zstd => MediaTypes::Oci,
+            Compression::Uncompressed | Compression::Gzip => options.media_types,
+        };
+        *options = SaveOptions { compression: compression.into(), media_types, ..SaveOptions::default() };
     }
     Ok(image)
 }

@@ -87,6 +87,8 @@ impl Annotations {
             return Err(format!("`{key}` is no key of an annotation"));
         }
         let scope = Scope::parse(scope)?;
+        // As in buildx: an index is for all of its platforms.
+        let platform = platform.filter(|_| !matches!(scope, Scope::Index | Scope::IndexDescriptor));
         self.0.push(Annotation { scope, platform, key: key.to_owned(), value: value.to_owned() });
         Ok(())
     }
@@ -104,6 +106,11 @@ impl Annotations {
     /// Whether some are about an index, which only an image of several platforms has.
     pub(crate) fn need_index(&self) -> bool {
         self.0.iter().any(|one| matches!(one.scope, Scope::Index | Scope::IndexDescriptor))
+    }
+
+    /// A platform that one of them is about, and that is not among these.
+    pub(crate) fn of_another_than(&self, platforms: &[Platform]) -> Option<&Platform> {
+        self.0.iter().filter_map(|one| one.platform.as_ref()).find(|platform| !platforms.contains(platform))
     }
 
     fn select(&self, scope: Scope, platform: Option<&Platform>) -> BTreeMap<String, String> {
@@ -173,6 +180,7 @@ mod tests {
             ("annotation-manifest.k=v=w", "manifest:k=v=w", ["k=v=w", "", "", ""]),
             ("annotation-manifest-descriptor.k=", "manifest-descriptor:k=", ["", "k=", "", ""]),
             ("annotation-index.k=v", "index:k=v", ["", "", "k=v", ""]),
+            ("annotation-index[linux/arm64].k=v", "index[linux/arm64]:k=v", ["", "", "k=v", ""]),
             ("annotation-index-descriptor.k=v", "index-descriptor:k=v", ["", "", "", "k=v"]),
             ("annotation[linux/amd64].k=v", "manifest[linux/amd64]:k=v", ["k=v", "", "", ""]),
             ("annotation-manifest[linux/x86_64].k=v", "manifest[linux/x86_64]:k=v", ["k=v", "", "", ""]),

@@ -8,7 +8,7 @@ mod attest;
 mod csv;
 mod parse;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use builder_image::compress::{Compression as Codec, Encoding};
 
@@ -193,6 +193,16 @@ impl OutputSpec {
             self,
             Self::Archive(ArchiveOutput { dest: Dest::Stdout, .. }) | Self::Tar(TarOutput { dest: Dest::Stdout, .. })
         )
+    }
+
+    /// The file or directory that it writes, and whether another output may write there, too.
+    pub(crate) fn destination(&self) -> Option<(&Path, bool)> {
+        match self {
+            Self::Archive(ArchiveOutput { dest: Dest::Path(path), tar, .. }) => Some((path, !tar)),
+            Self::Tar(TarOutput { dest: Dest::Path(path), .. }) => Some((path, false)),
+            Self::Local(output) => Some((&output.dest, !output.delete)),
+            Self::Archive(_) | Self::Tar(_) | Self::Image(_) | Self::CacheOnly => None,
+        }
     }
 
     /// What the image is to be, if it is about an image and not only about files.

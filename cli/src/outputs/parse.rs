@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use builder_frontend::plan::EPOCHS;
 use builder_image::compress::Compression as Codec;
 
 use super::{
@@ -115,10 +116,11 @@ impl Options {
             "source-date-epoch" => {
                 self.image.epoch = match value {
                     "" => Epoch::None,
-                    text => Epoch::At(
-                        text.parse()
-                            .map_err(|_| format!("source-date-epoch takes seconds since 1970, not `{text}`"))?,
-                    ),
+                    text => {
+                        let seconds = text.parse().ok().filter(|seconds| EPOCHS.contains(seconds));
+                        let wrong = || format!("source-date-epoch takes seconds since 1970, not `{text}`");
+                        Epoch::At(seconds.ok_or_else(wrong)?)
+                    }
                 };
             }
             "rewrite-timestamp" => self.image.rewrite_timestamp = truth(value)?,
@@ -344,6 +346,8 @@ mod tests {
             ("type=oci,compression-level=10", "from 0 to 9"),
             ("type=oci,compression=zstd,compression-level=23", "from 0 to 22"),
             ("type=oci,source-date-epoch=now", "not `now`"),
+            ("type=tar,source-date-epoch=253402207201", "not `253402207201`"),
+            ("type=local,dest=d,source-date-epoch=-9223372036854775808", "seconds since 1970"),
             ("type=image,dest=x", "no option dest"),
             ("type=oci,platform-split=true", "no option platform-split"),
             ("type=local,dest=x,compression=gzip", "no option compression"),

@@ -128,6 +128,23 @@ fn a_target_is_a_context_of_another() {
 }
 
 #[test]
+fn a_target_takes_the_place_of_an_image_whatever_form_its_name_has() {
+    let kitchen = Kitchen::new(&[(
+        "docker-bake.json",
+        r#"{"target": {
+            "base": {"dockerfile-inline": "FROM busybox\nRUN echo ours > /file\n"},
+            "default": {
+                "dockerfile-inline": "FROM busybox\nRUN cat /file\n",
+                "contexts": {"docker.io/library/BusyBox:latest": "target:base"},
+                "tags": ["app"]
+            }
+        }}"#,
+    )]);
+    kitchen.ok(&[]);
+    assert_eq!(kitchen.shell("app", "cat /file"), "ours\n");
+}
+
+#[test]
 fn printing_and_listing_build_nothing() {
     let kitchen = Kitchen::in_lab(
         Lab::empty(),
@@ -297,6 +314,11 @@ fn dockerfiles_are_checked_and_described() {
     assert!(format!("{}{}", ran.stdout, ran.stderr).contains("FromAsCasing"), "{}\n{}", ran.stdout, ran.stderr);
     let ran = kitchen.ok(&["--call=targets"]);
     assert!(ran.stdout.contains("one"), "{}", ran.stdout);
+    let ran = kitchen.bake(&["--call=check,format=json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answer["target"]["default"]["build"]["call"], "check");
+    assert_eq!(answer["target"]["default"]["check"]["warnings"][0]["ruleName"], "FromAsCasing");
 }
 
 #[test]

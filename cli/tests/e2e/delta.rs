@@ -119,3 +119,20 @@ fn a_context_that_changes_often_is_copied_as_if_for_the_first_time() {
         assert_same(&built(&lab, &context, target), &built(&fresh, &context, target), target);
     }
 }
+
+#[test]
+fn an_image_is_as_large_as_its_files_however_they_came_there() {
+    let lab = Lab::empty();
+    let text = "x".repeat(1000);
+    let names: Vec<String> = (0..200).map(|number| format!("c/{number}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+    let context = lab.project("FROM scratch\nCOPY c /c\n", &files);
+    let built = || {
+        lab.ok(&["build", "-q", "-t", "app", context.to_str().expect("UTF-8")]);
+        lab.inspect("app")["Size"].as_u64().expect("a number")
+    };
+    assert_eq!(built(), 200_000);
+    fs::write(context.join("c/7"), "y").expect("ours");
+    // What the changed file was before is counted, too, as long as it is there.
+    assert!((199_001..=200_001).contains(&built()));
+}

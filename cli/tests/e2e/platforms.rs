@@ -164,3 +164,28 @@ target "wrong" {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("target base can't be used by wrong"), "{text}");
 }
+
+#[test]
+fn several_platforms_of_an_image_are_loaded_and_built_on() {
+    let lab = Lab::empty();
+    let base = lab.project("FROM scratch\nARG TARGETARCH\nENV BASE=$TARGETARCH\nCOPY f /base\n", &[("f", "x")]);
+    let tar = lab.path().join("base.tar");
+    let output = format!("type=oci,dest={}", tar.display());
+    let both = "--platform=linux/amd64,linux/arm64";
+    lab.ok(&["build", both, "-t", "base", "-o", &output, base.to_str().expect("a UTF-8 path")]);
+
+    let other = Lab::empty();
+    let file = tar.to_str().expect("a UTF-8 path");
+    other.ok(&["load", both, "-i", file]);
+    let (out, index) = layout(&other, "FROM base\nCOPY f /app\n", &[("f", "y")], &[both]);
+    let found = platforms(&out, &index);
+    assert_eq!(found.len(), 2);
+    for (name, config) in found {
+        let env = config["config"]["Env"].to_string();
+        assert!(env.contains(&format!("BASE={}", name.trim_start_matches("linux/"))), "{name}: {env}");
+    }
+    let ran = other.try_build(&other.project("FROM base\nCOPY f /f\n", &[("f", "x")]), &["--platform=linux/s390x"]);
+    ran.assert_stderr("is for linux/amd64, linux/arm64 and not for linux/s390x");
+    let ran = other.run(&["load", "--platform=linux/s390x", "-i", file]);
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+}

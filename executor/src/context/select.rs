@@ -4,6 +4,7 @@
 //! before the first wildcard are followed, the others are names of real directories, and what matches last is
 //! followed again. With `parents` nothing is followed: paths stay what they are.
 
+use builder_cache::content::EntryDigest;
 use builder_solver::Selection;
 use rustix::fs::FileType;
 
@@ -104,6 +105,20 @@ impl FileSource {
             items.extend(without(exclude, Item { path: named, content }));
         }
         Ok(())
+    }
+
+    /// The directories that `selection` names, links followed: what they are themselves, without what is in them.
+    pub fn named_directories(&self, selection: &Selection) -> Result<Vec<EntryDigest>, SourceError> {
+        let mut digests = Vec::new();
+        for source in &selection.sources {
+            for named in self.expand(source)? {
+                let resolved = self.resolve(&named)?;
+                if resolved.found == Found::Directory {
+                    digests.extend(self.directory_entry(&resolved.path)?.0.digest(true));
+                }
+            }
+        }
+        Ok(digests)
     }
 
     /// What is at a path, links followed; an error when nothing is.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use builder_cache::content::chain_content;
 use builder_cache::{BlobDigest, KeyLock, Snapshot, Store};
+use builder_solver::digest::FramedHasher;
 use builder_solver::{CacheKey, ContentDigest, Op, Picked, Selection, Source, Task, Vertex, Worker};
 
 pub(crate) use commit::{RootAttributes, commit_upper, now_ms};
@@ -120,7 +121,20 @@ impl Inner {
     fn selection_digest(&self, snapshot: &Snapshot, picked: &[Picked]) -> Result<ContentDigest, OpError> {
         let root = self.driver.mount(&self.store, snapshot, None, Purpose::Files)?;
         let source = FileSource::snapshot(&root)?;
-        Ok(source.digest_with(&uses(picked))?.digest)
+        let digest = source.digest_with(&uses(picked))?.digest;
+        let mut directories = Vec::new();
+        for picked in picked.iter().filter(|picked| picked.itself) {
+            directories.extend(source.named_directories(&picked.selection)?);
+        }
+        if directories.is_empty() {
+            return Ok(digest);
+        }
+        let mut hasher = FramedHasher::new("shown");
+        hasher.part(digest.as_bytes());
+        for directory in directories {
+            hasher.part(directory.as_bytes());
+        }
+        Ok(ContentDigest::from_bytes(hasher.finish()))
     }
 }
 

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use builder_cache::Store;
+pub use builder_solver::address::redact;
 use builder_solver::digest::FramedHasher;
 use builder_solver::{ContentDigest, GitSource, HttpSource};
 
@@ -41,7 +42,6 @@ use crate::secret::Secrets;
 pub use error::RemoteError;
 pub use git::{Checkout, Commit};
 pub use http::{Client, Download, Response};
-pub use url::redact;
 
 /// Tells whether the build is over and work should stop.
 pub type Stop<'s> = &'s (dyn Fn() -> bool + Sync);

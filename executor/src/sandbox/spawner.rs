@@ -58,6 +58,12 @@ impl Spawner {
         let description = memory_file(&json).map_err(|error| setup("make a memory file", error))?;
         let mut descriptors = vec![channel, description.as_fd(), root];
         descriptors.extend(further);
+        if descriptors.len() > wire::MAX_DESCRIPTORS {
+            let most = wire::MAX_DESCRIPTORS;
+            let reason =
+                format!("it has too many mounts: {} descriptors, and {most} can be handed over", descriptors.len());
+            return Err(Error::Refused(reason));
+        }
 
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         for attempt in 0.. {

@@ -70,7 +70,8 @@ impl<'a> Reach<'a> {
 
     /// The stage to build; `None` when there is no such stage.
     pub(crate) fn target(&self) -> Option<usize> {
-        let Some(target) = &self.options.target else { return self.file.stages.len().checked_sub(1) };
+        let target = self.options.target.as_deref().filter(|target| !target.is_empty());
+        let Some(target) = target else { return self.file.stages.len().checked_sub(1) };
         let named = self.by_name.get(&target.to_lowercase()).and_then(|stages| stages.last().copied());
         named.or_else(|| target.parse().ok()).filter(|&index| index < self.file.stages.len())
     }

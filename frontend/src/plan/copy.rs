@@ -1,5 +1,6 @@
 //! `COPY` and `ADD`.
 
+use builder_solver::address::redact;
 use builder_solver::{
     CopyAction, FileAction, FileMode, FileOp, Op, Origin, Owner, Selection, Source, Vertex, VertexId,
 };
@@ -182,7 +183,7 @@ fn files(settings: &Settings, expander: Expander, request: &Request<'_>) -> Resu
         match source {
             CopySource::Path(word) => {
                 let path = expand(word)?;
-                history.extend([" ", &path]);
+                history.extend([" ", &redact(&path)]);
                 paths.push((path, word));
             }
             CopySource::Heredoc(heredoc) => heredocs.push(heredoc),

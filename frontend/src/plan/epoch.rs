@@ -9,6 +9,8 @@
 //!
 //! Whatever it is, instructions see the number, and nothing when there is no time.
 
+use std::ops::RangeInclusive;
+
 use builder_solver::Source;
 
 use crate::ast::{Add, Command, CopySource, Dockerfile, Span, Stage, Word};
@@ -20,6 +22,9 @@ use crate::plan::remote::{self, Place};
 use crate::plan::{BuildOptions, Images, NamedContext};
 
 const NAME: &str = "SOURCE_DATE_EPOCH";
+
+/// The times that can be written down, in seconds after 1970: from the year 0 to where every time zone is still in 9999.
+pub const EPOCHS: RangeInclusive<i64> = -62_167_219_200..=253_402_207_200;
 
 /// Where the time is looked for.
 pub(super) struct Epoch<'a> {
@@ -64,7 +69,7 @@ impl Epoch<'_> {
         if text.is_empty() {
             return Ok(None);
         }
-        if let Ok(seconds) = text.parse() {
+        if let Some(seconds) = text.parse().ok().filter(|seconds| EPOCHS.contains(seconds)) {
             return Ok(Some(seconds));
         }
         let (source, span) = if text == "context" {
@@ -81,10 +86,12 @@ impl Epoch<'_> {
             let help = "give a number of seconds, `context`, or the name of a build context or of a stage".to_owned();
             return Err(PlanError::new(PlanErrorKind::SourceDateEpoch(text.to_owned()), span).help(help));
         };
-        self.images.source_time(&source).map_err(|error| {
+        let time = self.images.source_time(&source).map_err(|error| {
             let help = error.help.clone();
             PlanError::new(PlanErrorKind::EpochSource(error), span).help(help)
-        })
+        })?;
+        // Whoever made a commit chose its time.
+        Ok(time.map(|time| time.clamp(*EPOCHS.start(), *EPOCHS.end())))
     }
 
     fn stage(&self, name: &str) -> Option<&Stage> {

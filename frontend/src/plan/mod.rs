@@ -38,6 +38,7 @@ use std::collections::HashMap;
 
 use builder_solver::Graph;
 
+pub use epoch::EPOCHS;
 pub use error::{PlanError, PlanErrorKind, ResolveError};
 pub use finish::{LayerCountError, LayerFacts};
 pub use images::{Images, ResolvedImage};

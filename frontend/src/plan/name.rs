@@ -3,6 +3,8 @@
 //! With several platforms it is `[linux/arm64 build 2/4]`, in a stage that runs here and compiles for another one
 //! `[linux/amd64->arm64 build 2/4]`; the targets of a bake file come first of all.
 
+use builder_solver::address::redact_text;
+
 use crate::ast::{Command, Instruction, RunCommand};
 use crate::expand::{Expander, Variables};
 use crate::plan::environment::Environment;
@@ -105,6 +107,7 @@ pub(super) fn shown(instruction: &Instruction, escape: char, env: &dyn Variables
     };
     let expanded = expander.word(&written, env).map(|word| word.text.into_owned());
     let text = expanded.unwrap_or(written).replace(['\n', '\r'], " ");
+    let text = if matches!(instruction.command, Command::Add(_)) { redact_text(&text) } else { text };
     match text.split_once(' ') {
         Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
         None => text.to_uppercase(),

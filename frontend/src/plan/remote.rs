@@ -1,5 +1,6 @@
 //! Sources of `ADD` that come over the network.
 
+use builder_solver::address::redact;
 use builder_solver::{GitSource, HttpSource};
 
 use crate::ast::Word;
@@ -33,7 +34,7 @@ pub(super) fn place(source: &str, git: bool, word: &Word) -> Result<Place, PlanE
     match url::protocol(source) {
         Some("http" | "https") => Ok(Place::Url),
         Some(protocol) => {
-            let kind = PlanErrorKind::Protocol { address: source.to_owned(), protocol: protocol.to_owned() };
+            let kind = PlanErrorKind::Protocol { address: redact(source), protocol: protocol.to_owned() };
             let help = "`http`, `https` and the addresses of git repositories are".to_owned();
             Err(fail(kind).help(help))
         }

@@ -2,6 +2,7 @@
 
 use builder_frontend::lint::{self, Facts};
 use builder_frontend::parser;
+use builder_frontend::plan::BuildOptions;
 
 use crate::support::{Store, found, options, report};
 
@@ -32,6 +33,17 @@ fn the_head_of_the_file_chooses() {
         ("# a comment\n# check=skip=all\n#\n", "FromAsCasing ConsistentInstructionCasing"),
     ] {
         assert_eq!(rules(&format!("{head}{BODY}"), &[]), expected, "{head}");
+    }
+}
+
+#[test]
+fn an_empty_target_is_the_last_stage() {
+    let text = "FROM scratch AS a\nWORKDIR x\nFROM scratch\nWORKDIR y\n";
+    for target in [None, Some(String::new())] {
+        let wanted = BuildOptions { target, ..options(&[]) };
+        let lines: Vec<usize> =
+            report(text, &wanted, false).findings.iter().map(|one| text[..one.span.start].lines().count()).collect();
+        assert_eq!(lines, [3], "the WORKDIR of the last stage is relative");
     }
 }
 

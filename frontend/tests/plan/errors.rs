@@ -87,8 +87,8 @@ fn what_is_wrong_says_what() {
         ("FROM busybox\nCOPY «https://example.org/x.git» /\n", "source can't be a git ref for COPY"),
         ("FROM busybox\nCOPY a «git@example.org:x.git#main» /\n", "source can't be a git ref for COPY"),
         (
-            "FROM busybox\nADD «ftp://example.org/x» /\n",
-            "`ftp://example.org/x` cannot be added: the protocol `ftp` is not supported",
+            "FROM busybox\nADD «ftp://u:canary@example.org/x» /\n",
+            "`ftp://u:xxxxx@example.org/x` cannot be added: the protocol `ftp` is not supported",
         ),
         ("FROM busybox\nADD «https://example.org/x.git?ref=a#b» /\n", "ref conflicts: `b` vs `a`"),
         (

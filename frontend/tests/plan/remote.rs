@@ -92,6 +92,22 @@ ADD --link https://example.org/x.tar.gz /linked
 }
 
 #[test]
+fn passwords_are_in_no_name_and_no_history() {
+    let text = "FROM busybox\nARG T=canary\nADD https://user:$T@example.org/a /a\n\
+                ADD [\"https://$T@example.org/a.git\", \"/b\"]\nONBUILD ADD http://u:canary@h/c /\nFROM busybox\n";
+    let shown = |text: &str| {
+        let plan = plan(text);
+        let vertices = plan.graph.vertices();
+        let names: Vec<String> = vertices.map(|(_, vertex)| vertex.origin.name.clone()).collect();
+        let adds = history(&plan).into_iter().filter(|entry| entry.starts_with("ADD")).collect::<Vec<_>>();
+        (names.join("\n"), adds.join("\n"))
+    };
+    let (names, history) = shown(text.trim_end_matches("FROM busybox\n"));
+    assert!(names.contains("ADD https://user:xxxxx@example.org/a /a") && !names.contains("canary"), "{names}");
+    assert!(history.contains("https://xxxxx@example.org/a.git") && !history.contains("canary"), "{history}");
+}
+
+#[test]
 fn what_only_looks_remote_is_a_path() {
     for path in ["github.com/owner/repository", "./https:/x", "user@host", "a:b", "git@host/x.git", "http:/x"] {
         let plan = plan(&format!("FROM busybox\nADD {path} /\nCOPY {path} /\n"));

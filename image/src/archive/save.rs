@@ -7,6 +7,8 @@ use std::path::Path;
 
 use builder_cache::{BlobDigest, Store};
 use oci_spec::image::{Descriptor, ImageIndex};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::content::{self, Blobs};
 use super::descriptor::{Annotations, MediaTypes, annotated, digest_of};
@@ -152,6 +154,7 @@ pub fn save_layout(
         }
         replace(&path, |out| content::write(store, digest, content, out))?;
     }
+    let _turn = turn(directory).map_err(Error::Write)?;
     let new = descriptors(&named)?;
     let merged = merge(directory, new)?;
     replace(&directory.join("index.json"), |out| out.write_all(&index(merged)?).map_err(Error::Write))?;
@@ -184,6 +187,19 @@ impl ImagePlan {
             root: annotated(&self.root, self.root_platform.as_ref(), &self.root_annotations)?,
             manifests: self.manifests.into_iter().map(|manifest| manifest.manifest).collect(),
         })
+    }
+}
+
+/// Waits for others who write to the same layout: each adds to what the one before has listed.
+fn turn(directory: &Path) -> io::Result<File> {
+    let held = File::open(directory)?;
+    loop {
+        match flock(&held, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            // Not every file system has locks.
+            Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Ok(held),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

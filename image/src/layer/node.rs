@@ -84,10 +84,19 @@ pub(super) fn make_whiteout(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), E
     content::make_whiteout(parent, name)
 }
 
+/// To the kernel the largest number is no id: it leaves the owner as it is.
+fn user(id: u32) -> Option<Uid> {
+    (id != u32::MAX).then(|| Uid::from_raw(id))
+}
+
+fn group(id: u32) -> Option<Gid> {
+    (id != u32::MAX).then(|| Gid::from_raw(id))
+}
+
 /// Owner and attributes of a directory; mode and time come when all its entries are there.
 pub(super) fn finish_directory_early(fd: BorrowedFd<'_>, entry: &Entry, rules: &Rules) -> Result<(), Reason> {
     if let Some((uid, gid)) = rules.owner(entry) {
-        fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(system("set the owner"))?;
+        fchown(fd, user(uid), group(gid)).map_err(system("set the owner"))?;
     }
     set_xattrs(fd, entry, rules)
 }
@@ -117,7 +126,7 @@ pub(super) fn make_file<R: io::Read>(
 fn finish_file(fd: &OwnedFd, entry: &Entry, rules: &Rules) -> Result<(), Reason> {
     // The kernel drops set-id bits and capabilities when the owner changes, so that comes first.
     if let Some((uid, gid)) = rules.owner(entry) {
-        fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(system("set the owner"))?;
+        fchown(fd, user(uid), group(gid)).map_err(system("set the owner"))?;
     }
     fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(system("set the mode"))?;
     set_xattrs(fd.as_fd(), entry, rules)?;
@@ -219,8 +228,7 @@ pub(super) fn make_special(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry, r
         Kind::File | Kind::Directory | Kind::HardLink(_) => return Ok(()),
     }
     if let Some((uid, gid)) = rules.owner(entry) {
-        chownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(system("set the owner"))?;
+        chownat(parent, name, user(uid), group(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(system("set the owner"))?;
     }
     if !matches!(entry.kind, Kind::Symlink(_)) {
         // What was just made here is no link, so there is nothing to follow.

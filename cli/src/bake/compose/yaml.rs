@@ -322,7 +322,7 @@ mod tests {
         let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for (name, before) in ["b", "c", "d", "e", "f", "g", "h"].iter().zip(["a", "b", "c", "d", "e", "f", "g"]) {
             let items = vec![format!("*{before}"); 10].join(", ");
-            text += &format!("{name}: &{name} [{items}]\n");
+            text.extend([name, ": &", name, " [", &items, "]\n"]);
         }
         let error = parse(&text, 0).unwrap_err();
         assert!(error.message.contains("nodes"), "{error}");

@@ -1,4 +1,5 @@
 //! Tables: what definitions come to.
+#![expect(clippy::format_collect, clippy::type_complexity, reason = "texts of a test are read more often than built")]
 
 mod compose;
 mod errors;

@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use builder_cache::Store;
 use builder_frontend::config::ImageConfig;
 use builder_frontend::diagnostic::Diagnostic;
-use builder_frontend::plan::{BuildOptions, Images, NamedContext, ResolveError, ResolvedImage};
+use builder_frontend::plan::{BuildOptions, Images, NamedContext, ResolveError, ResolvedImage, context_name};
 use builder_frontend::platform::Platform;
 
 use super::RunOptions;
@@ -105,7 +105,7 @@ impl Question<'_> {
         options.context = self.contexts.name(self.source);
         options.contexts = source::named(&self.request.args, self.contexts)?;
         // What the other targets come to is not known; they are files in any case.
-        let links = self.request.links.keys().map(|name| (name.to_lowercase(), NamedContext::Files(name.clone())));
+        let links = self.request.links.keys().map(|name| (context_name(name), NamedContext::Files(name.clone())));
         options.contexts.extend(links);
         if let Some(platform) = self.request.platforms()?.into_iter().next() {
             options.platform = platform;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
+use builder_frontend::platform::Platform;
 
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
@@ -13,7 +14,12 @@ use crate::outputs::{Annotations, Dest, LocalOutput, OutputSpec, check_attestati
 const DELETE: &str = "buildx.local.delete";
 
 /// Brings outputs into the form that is carried out, and refuses what would fail at the end of a long build.
-pub(in crate::build) fn prepare(args: &BuildArgs, outputs: &mut [OutputSpec], several: bool) -> CliResult<()> {
+pub(in crate::build) fn prepare(
+    args: &BuildArgs,
+    outputs: &mut [OutputSpec],
+    platforms: &[Platform],
+    several: bool,
+) -> CliResult<()> {
     check_attestations(&args.attest, args.provenance.as_deref(), args.sbom.as_deref(), &args.arguments)?;
     if args.push {
         return Err(CliError::Usage(
@@ -27,14 +33,17 @@ pub(in crate::build) fn prepare(args: &BuildArgs, outputs: &mut [OutputSpec], se
     }
     for output in outputs {
         let image = match output {
-            OutputSpec::Image(output) => &mut output.image,
+            OutputSpec::Image(output) => {
+                super::full_names(output.dangling_prefix.as_slice())?;
+                &mut output.image
+            }
             OutputSpec::Archive(output) => {
                 let dest = if output.tar { Some(&output.dest) } else { None };
                 check_file(dest)?;
                 &mut output.image
             }
             OutputSpec::Local(output) => {
-                check_directory(output, args.allow.iter().any(|allowed| allowed == DELETE))?;
+                check_directory(args, output)?;
                 continue;
             }
             OutputSpec::Tar(output) => {
@@ -48,6 +57,11 @@ pub(in crate::build) fn prepare(args: &BuildArgs, outputs: &mut [OutputSpec], se
             // Those of the output itself count more.
             image.annotations = common.with(&image.annotations);
             image.docker_types = false;
+        }
+        if let Some(other) = image.annotations.of_another_than(platforms).filter(|_| several) {
+            return Err(CliError::Usage(format!(
+                "an annotation is for {other}, which is not built: take it out, or add {other} to --platform"
+            )));
         }
         if image.annotations.need_index() && !several {
             return Err(CliError::Usage(
@@ -69,8 +83,9 @@ fn check_file(dest: Option<&Dest>) -> CliResult<()> {
     }
 }
 
-fn check_directory(output: &LocalOutput, allowed: bool) -> CliResult<()> {
-    let dest = &output.dest;
+/// Asked once more when the files are there: another output may have put a link on the way to this one.
+pub(super) fn check_directory(args: &BuildArgs, output: &LocalOutput) -> CliResult<()> {
+    let (dest, allowed) = (&output.dest, args.allow.iter().any(|allowed| allowed == DELETE));
     if dest.exists() && !dest.is_dir() {
         return Err(CliError::message(format!("{} is a file, where a directory is to be written", dest.display())));
     }

@@ -9,6 +9,7 @@ use builder_executor::rootfs::{Purpose, RootMount};
 use builder_image::export::{Rooted, directories, remove_others, tars};
 
 use super::Exporter;
+use super::checks::check_directory;
 use crate::error::CliResult;
 use crate::outputs::{Dest, LocalOutput, TarOutput};
 use crate::whole_file;
@@ -48,6 +49,7 @@ fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
 
 /// Into a directory.
 pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<()> {
+    check_directory(exporter.args, output)?;
     let mounted = mount(exporter, output.split)?;
     let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
     let time = output.epoch.or(inherited(exporter));

@@ -100,13 +100,15 @@ impl NameForm {
 
     /// How layers are to be written, when that was said.
     fn options(&self) -> Option<SaveOptions> {
-        let compression: Codec = self.compression.as_deref()?.parse().ok()?;
         let form = ImageForm {
+            compression: self.compression.as_deref().and_then(|name| name.parse().ok()),
+            level: self.level,
             force_compression: self.force_compression,
             docker_types: self.docker_types,
             ..ImageForm::default()
         };
-        Some(save_options(&form, Encoding { compression, level: self.level }))
+        let said = form.compression.is_some() || form.level.is_some() || form.docker_types;
+        said.then(|| save_options(&form, form.encoding(Codec::Uncompressed)))
     }
 }
 

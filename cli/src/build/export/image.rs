@@ -3,6 +3,7 @@
 use builder_cache::{BlobDigest, DiffId, KeyLock, LayerId, NewImage, Store};
 use builder_frontend::plan::LayerFacts;
 use builder_frontend::platform::Platform;
+use builder_image::assemble::layer_size;
 use builder_image::compress::{Compression as Codec, Encoding};
 use builder_image::layer::{WriteOptions, formed_tar, recreate};
 use builder_solver::CacheKey;
@@ -116,7 +117,15 @@ pub(super) fn make(exporter: &Exporter<'_>, recipes: &[(Recipe, bool)], step: &S
     order.dedup_by_key(|one| one.image.id);
     for one in order {
         step.note(format!("writing image {}", one.image.id));
-        let turn = put(exporter.store, one)?;
+        let turn = match put(exporter.store, one) {
+            Ok(turn) => turn,
+            Err(error) => {
+                for made in &made {
+                    made.pass(exporter.store).ok();
+                }
+                return Err(error);
+            }
+        };
         if let (Some(turn), Some(made)) = (turn, made.get_mut(one.recipe)) {
             made.passing.push((one.image.id, turn));
         }
@@ -158,7 +167,7 @@ fn prepare(store: &Store, recipe: &Recipe, result: &PlatformResult, position: us
         let created = result.plan.source_date_epoch.map_or(meta.created_ms, |epoch| epoch.saturating_mul(1000));
         let created = clamp.map_or(created, |latest| created.min(latest.saturating_mul(1000)));
         let facts = LayerFacts { diff_id: diff_id.to_string(), created: Some(timestamp(created)) };
-        Ok((facts, diff_id, meta.size))
+        Ok((facts, diff_id, layer_size(store, layer)?))
     };
     let layers: Vec<(LayerFacts, DiffId, u64)> =
         result.snapshot.layers.par_iter().enumerate().map(of_layer).collect::<CliResult<_>>()?;

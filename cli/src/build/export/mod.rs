@@ -102,6 +102,10 @@ impl Exporter<'_> {
                 match stored {
                     Ok(()) => step.done(),
                     Err(error) => {
+                        // Nobody would ever look for what was to be there for a moment only.
+                        for image in &made {
+                            image.pass(self.store).ok();
+                        }
                         step.failed(error.text());
                         return Err(error);
                     }
@@ -202,7 +206,9 @@ impl Exporter<'_> {
 
     /// The image as an archive is to have it.
     fn save_image(&self, form: &ImageForm, made: &Made, names: Vec<Reference>) -> SaveImage {
-        NameForm::new(form, self.result.is_multi(), &made.platforms).image(&made.platforms, names)
+        let image = NameForm::new(form, self.result.is_multi(), &made.platforms).image(&made.platforms, names);
+        // What is usual for this output counts, and not what is usual for `save`.
+        SaveImage { options: None, ..image }
     }
 
     /// An image archive or layout.
@@ -220,7 +226,6 @@ impl Exporter<'_> {
         };
         let names = names.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
         let mut image = self.save_image(&archive.image, made, names);
-        image.options = None;
         if let Some(time) = made.epoch(self.result).and_then(|epoch| jiff::Timestamp::from_second(epoch).ok()) {
             let notes = match image.platforms.first_mut() {
                 Some(platform) if !image.index => &mut platform.descriptor_annotations,

@@ -34,7 +34,9 @@ pub(crate) fn resolve(store: &Store, text: &str, platform: Option<&str>) -> CliR
 
 /// A tag begins behind the last colon of the last part; a colon before a slash belongs to a directory.
 fn split(text: &str) -> CliResult<(&str, Wanted)> {
-    if let Some((directory, digest)) = text.rsplit_once('@') {
+    // An `@` of a directory's name has slashes behind it, or no colon.
+    if let Some((directory, digest)) = text.rsplit_once('@').filter(|(_, end)| end.contains(':') && !end.contains('/'))
+    {
         let digest = digest.parse().map_err(|error| CliError::Usage(format!("oci-layout://{text}: {error}")))?;
         return Ok((directory, Wanted::Digest(digest)));
     }
@@ -58,10 +60,13 @@ mod tests {
             ("a", "a", Wanted::Only),
             ("./a/b:v1", "./a/b", tag("v1")),
             ("/a:b/c", "/a:b/c", Wanted::Only),
+            ("/a@b/c", "/a@b/c", Wanted::Only),
+            ("/a@b", "/a@b", Wanted::Only),
+            ("/a@b/c:v1", "/a@b/c", tag("v1")),
             (&format!("a@{digest}"), "a", Wanted::Digest(digest.parse().expect("a digest"))),
         ] {
             assert_eq!(split(text).ok(), Some((directory, wanted)), "{text}");
         }
-        assert!(split("a@sha256:x").is_err());
+        assert!(split("a@sha256:x").is_err() && split("a@b@sha256:x").is_err());
     }
 }

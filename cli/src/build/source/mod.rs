@@ -270,6 +270,13 @@ fn read_open(file: fs::File) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes)?;
+    // Half of an ignore file would let in what the other half keeps out.
+    if bytes.len() as u64 > MAX_DOCKERFILE {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {MAX_DOCKERFILE} bytes: that is no such file"),
+        ));
+    }
     Ok(bytes)
 }
 
@@ -299,5 +306,23 @@ pub(crate) fn remote_files(store: &Store, url: &str, names: &[String], access: A
             Ok(RemoteFiles::Tree(files))
         }
         Fetched::File(tree, name) => Ok(RemoteFiles::File(read(&tree, &name)?.unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join(".dockerignore");
+        let file = fs::File::create(&path).expect("ours");
+        file.set_len(MAX_DOCKERFILE).expect("a sparse file");
+        assert_eq!(read_file(&path).expect("it is not too large").len() as u64, MAX_DOCKERFILE);
+        file.set_len(MAX_DOCKERFILE + 1).expect("a sparse file");
+        let directory = open_directory(dir.path()).unwrap_or_else(|error| panic!("{}", error.text()));
+        let said = ignore_file(&directory, None).expect_err("it is too large").text();
+        assert!(said.contains("larger than"), "{said}");
     }
 }

@@ -229,3 +229,10 @@ fn usage_lists_them_and_prune_takes_them() {
     fs::write(mount.path().join("fs/end"), "").expect("it is there");
     assert_eq!(building.finish().code, 0);
 }
+
+#[test]
+fn more_than_a_sandbox_can_be_handed_are_refused_in_words() {
+    let lab = Lab::new();
+    let mounts: String = (0..300).map(|number| format!("--mount=type=cache,target=/c{number} ")).collect();
+    lab.build_fails(&format!("FROM busybox\nRUN {mounts}true\n"), &[]).assert_stderr("too many mounts");
+}

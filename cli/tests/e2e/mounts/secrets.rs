@@ -53,6 +53,7 @@ fn a_secret_is_a_file_while_the_step_runs() {
         ("", "stat -c '%a %u %g' /run/secrets/tok && md5sum < /run/secrets/tok | cut -c1-4", "400 0 0\n"),
         (",target=/a/b/tok", "cat /a/b/tok | wc -c", "20\n"),
         (",dst=/mine,mode=0440,uid=1000,gid=2000", "stat -c '%a %u %g' /mine", "440 1000 2000\n"),
+        (",dst=/mine,uid=4294967295,gid=4294967295", "stat -c '%a %u %g' /mine", "400 0 0\n"),
         (",required", "test -s /run/secrets/tok && echo there", "there\n"),
         (",target=/etc/passwd", "wc -l < /etc/passwd", "1\n"),
         (
@@ -217,12 +218,10 @@ fn agents_and_keys_are_forwarded() {
     let lab = Lab::new();
     let key = key(&lab);
     let agent = SshAgent::start(&lab, &key);
-    let probe = format!(
-        "FROM busybox\nRUN --mount=type=ssh,uid=1000,gid=2000,mode=0660 stat -c '%F %a %u %g' $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK\n\
+    let probe = "FROM busybox\nRUN --mount=type=ssh,uid=1000,gid=2000,mode=0660 stat -c '%F %a %u %g' $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK\n\
          RUN --mount=type=ssh,id=other,target=/a/sock --mount=type=ssh test -S /a/sock && test -S /run/buildkit/ssh_agent.1 && echo $SSH_AUTH_SOCK\n\
-         USER app\nRUN --mount=type=ssh,uid=1000 test -w $SSH_AUTH_SOCK && echo mine\nRUN --mount=type=ssh test -w $SSH_AUTH_SOCK || echo refused\n"
-    );
-    let project = lab.project(&probe, &[]);
+         USER app\nRUN --mount=type=ssh,uid=1000 test -w $SSH_AUTH_SOCK && echo mine\nRUN --mount=type=ssh test -w $SSH_AUTH_SOCK || echo refused\n";
+    let project = lab.project(probe, &[]);
     let default_key = format!("default={}", key.display());
     let other = format!("other={}", agent.1.display());
     let ran = lab.build_with(&project, &["--ssh", &default_key, "--ssh", &other]);

@@ -50,6 +50,12 @@ fn files_elsewhere_are_removed_only_when_that_is_allowed() {
         refused(&lab, &context, &["-o", output], 1, "--allow buildx.local.delete");
     }
     assert_eq!(paths(other.path()), ["precious"]);
+    // Nor by way of a link that another output has just made.
+    let links = lab.project("FROM scratch\nCOPY . /\n", &[]);
+    std::os::unix::fs::symlink(other.path(), links.join("away")).expect("ours");
+    let outputs = ["-o", "type=local,dest=made", "-o", "type=local,mode=delete,dest=made/away"];
+    refused(&lab, &links, &outputs, 1, "--allow buildx.local.delete");
+    assert_eq!(paths(other.path()), ["precious"]);
     build(&lab, &context, &["-o", &outside, "--allow", "buildx.local.delete"]);
     assert_eq!(paths(other.path()), ["f"]);
 }
@@ -111,6 +117,15 @@ fn standard_output_takes_one_and_nothing_is_left_of_a_failure() {
     }
     refused(&lab, &context, &["-o", "-", "-o", "type=oci"], 2, "only one output");
     refused(&lab, &context, &["-o", "-", "-q"], 2, "--quiet");
+    // Nor does a file take two, nor a directory that is to hold one alone.
+    for (one, two) in [
+        ("type=tar,dest=both", "type=oci,dest=both"),
+        ("type=docker,dest=both", "type=docker,dest=./both"),
+        ("type=local,dest=both", "type=local,mode=delete,dest=both"),
+    ] {
+        refused(&lab, &context, &["-o", one, "-o", two], 2, "two outputs go to");
+    }
+    build(&lab, &context, &["-o", "type=tar,dest=/dev/null", "-o", "type=oci,dest=/dev/null"]);
     // The reader goes away: an error, and no panic.
     let mut command = lab.command(&["build", "-o", "-", text(&context)]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("builder starts");

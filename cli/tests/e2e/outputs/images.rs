@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Layout, build, fresh, text};
+use super::{Layout, build, fresh, refused, text};
 use crate::archives::Podman;
 use crate::kit::{Lab, Ran, tool};
 
@@ -287,6 +287,29 @@ fn facts(lab: &Lab, context: &Path, args: &[&str], variables: &[(&str, &str)]) -
 }
 
 #[test]
+fn what_is_said_of_an_image_is_kept_with_its_name() {
+    let lab = Lab::new();
+    let context = lab.project("FROM scratch\nCOPY f /f\n", &[("f", "")]);
+    let saved = |name: &str, args: &[&str]| {
+        let file = fresh(&lab, "saved.tar");
+        lab.ok(&[&["save", "-o", text(&file), name], args].concat());
+        Layout::of(&lab, &file).manifest()
+    };
+    let docker = "application/vnd.docker.image.rootfs.diff.tar";
+    build(&lab, &context, &["-t", "docker", "-o", "type=image,oci-mediatypes=false"]);
+    assert_eq!(saved("docker", &[])["layers"][0]["mediaType"], docker);
+    assert_eq!(saved("docker", &["--compression=gzip"])["layers"][0]["mediaType"], format!("{docker}.gzip"));
+    let zstd = saved("docker", &["--compression=zstd"]);
+    assert_eq!(zstd["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+    build(&lab, &context, &["-t", "level", "-o", "type=image,compression-level=9"]);
+    assert_eq!(saved("level", &[])["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    // An image that is there for a moment only is not loaded by that.
+    build(&lab, &context, &["-t", "loaded", "-o", "type=image,store=false", "--load"]);
+    assert_eq!(lab.inspect("loaded")["RepoTags"].as_array().map(Vec::len), Some(3));
+    refused(&lab, &context, &["-o", "type=image,dangling-name-prefix=A B"], 2, "invalid tag `A B`");
+}
+
+#[test]
 fn programs_are_told_digests_names_and_warnings() {
     let lab = Lab::new();
     let context = lab.project("FROM busybox as base\nCOPY f /f\n", &[("f", "")]);
@@ -313,6 +336,10 @@ fn programs_are_told_digests_names_and_warnings() {
     let warnings = stored["buildx.build.warnings"].as_array().expect("FROM … as");
     assert_eq!((&warnings[0]["level"], &warnings[0]["range"][0]["start"]["line"]), (&json!(1), &json!(1)));
     assert!(warnings[0]["short"].is_string());
+    let longer = lab.project("FROM busybox\nMAINTAINER \\\n  me\n", &[]);
+    let longer = facts(&lab, &longer, &[], &[("BUILDX_METADATA_WARNINGS", "True")]);
+    let range = &longer["buildx.build.warnings"][0]["range"];
+    assert_eq!(range, &json!([{"start": {"line": 2}, "end": {"line": 3}}]));
     // Files alone have no image.
     let told = facts(&lab, &context, &["-o", text(&fresh(&lab, "files"))], &[]);
     assert_eq!(

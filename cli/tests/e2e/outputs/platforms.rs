@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Layout, build, fresh, paths, text};
+use super::{Layout, build, fresh, paths, refused, text};
 use crate::kit::{Lab, tool};
 
 const BOTH: &str = "--platform=linux/amd64,linux/arm64";
@@ -132,6 +132,37 @@ fn annotations_of_an_index_and_of_single_platforms() {
     let file = fresh(&lab, "saved.tar");
     lab.ok(&["save", "--format=oci", "-o", text(&file), "app"]);
     check(&Layout::of(&lab, &file));
+}
+
+#[test]
+fn annotations_without_a_place_are_refused() {
+    let lab = Lab::empty();
+    let context = project(&lab);
+    let output = format!("type=oci,dest={}", text(&fresh(&lab, "image.tar")));
+    for (args, part) in [
+        (&[BOTH, "--annotation", "manifest[linux/s390x]:k=v"][..], "linux/s390x, which is not built"),
+        (&["--annotation", "index:k=v", "--build-arg", "BUILDKIT_MULTI_PLATFORM=0"], "no index to annotate"),
+        (&["--annotation", "index:k=v", "--build-arg", "BUILDKIT_MULTI_PLATFORMS=1"], "no index to annotate"),
+    ] {
+        refused(&lab, &context, &[&["-o", &output], args].concat(), 2, part);
+    }
+}
+
+#[test]
+fn a_name_of_one_platform_goes_alone() {
+    let lab = Lab::empty();
+    let context = project(&lab);
+    build(&lab, &context, &[BOTH, "-t", "app"]);
+    let foreign = if builder_arch() == "amd64" { "arm64" } else { "amd64" };
+    build(&lab, &context, &[&format!("--platform=linux/{foreign}"), "-t", "foreign"]);
+    // The image is one of the other name's, too.
+    lab.ok(&["rmi", "foreign"]);
+    assert_eq!(lab.inspect("app")["Platforms"].as_array().map(Vec::len), Some(2));
+    // What only the name of several platforms named goes with it, whatever else its own image is called.
+    build(&lab, &context, &["-t", "own"]);
+    lab.ok(&["rmi", "app"]);
+    assert_eq!(lab.ok(&["images", "-q"]).stdout.lines().count(), 1);
+    assert_eq!(lab.inspect("own")["Architecture"], builder_arch());
 }
 
 #[test]

@@ -5,11 +5,25 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Layout, build, fresh, text, times};
+use super::{Layout, build, fresh, refused, text, times};
 use crate::kit::{Lab, tool};
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH=1000000000";
 const SHOWN: &str = "2001-09-09T01:46:40Z";
+
+#[test]
+fn a_time_that_no_image_can_have_is_refused() {
+    let lab = Lab::empty();
+    let context = lab.project("FROM scratch\nCOPY f /f\n", &[("f", "")]);
+    for time in ["253402207201", "-62167219201", "-9223372036854775808"] {
+        let argument = format!("SOURCE_DATE_EPOCH={time}");
+        refused(&lab, &context, &["--build-arg", &argument], 1, time);
+        let output = format!("type=tar,dest=out.tar,source-date-epoch={time}");
+        refused(&lab, &context, &["-o", &output], 2, time);
+    }
+    build(&lab, &context, &["-t", "late", "--build-arg", "SOURCE_DATE_EPOCH=253402207200"]);
+    assert_eq!(lab.inspect("late")["Created"], "9999-12-30T22:00:00Z");
+}
 
 /// A base whose layer is of 2020, and a project with a file of 1999 and one of 2030 on it.
 fn project(lab: &Lab) -> std::path::PathBuf {

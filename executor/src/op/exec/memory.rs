@@ -77,7 +77,8 @@ impl Memory {
 
     fn set(&self, name: &str, attributes: Attributes) -> io::Result<()> {
         let Attributes { mode, uid, gid } = attributes;
-        let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        // To the kernel the largest number is no id: it leaves the owner as it is.
+        let owner = ((uid != u32::MAX).then(|| Uid::from_raw(uid)), (gid != u32::MAX).then(|| Gid::from_raw(gid)));
         rustix::fs::chownat(&self.tree, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(rustix::fs::chmodat(&self.tree, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?)
     }

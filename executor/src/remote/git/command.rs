@@ -68,6 +68,9 @@ const AGENT: &str = "default";
 /// How often a process that is waited for is asked whether it should stop.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// How much git may print: a million references, or files, and more.
+const PRINTED: u64 = 256 << 20;
+
 /// How much of what git says is shown.
 const SHOWN: usize = 2000;
 
@@ -75,6 +78,8 @@ const SHOWN: usize = 2000;
 pub(super) struct Git<'a> {
     remotes: &'a Remotes,
     remote: &'a str,
+    /// The remote for git. User and password of a URL are in `secrets`: everybody sees the arguments of processes.
+    address: String,
     /// More configuration: what authenticates.
     secrets: Vec<(String, String)>,
     agent: OnceLock<Served>,
@@ -88,7 +93,11 @@ impl<'a> Git<'a> {
         remembered::make_directory(&directory)
             .map_err(|source| RemoteError::Write { path: directory.clone(), source })?;
         let secrets = authorization(remotes, remote, main)?;
-        Ok(Self { remotes, remote, secrets, agent: OnceLock::new(), stop })
+        let address = match name::protocol(remote) {
+            Some("http" | "https") => url::without_credentials(remote),
+            _ => remote.to_owned(),
+        };
+        Ok(Self { remotes, remote, address, secrets, agent: OnceLock::new(), stop })
     }
 
     /// The remote as it is shown.
@@ -97,8 +106,8 @@ impl<'a> Git<'a> {
     }
 
     /// The remote as git gets it.
-    pub(super) fn remote(&self) -> &'a str {
-        self.remote
+    pub(super) fn remote(&self) -> &str {
+        &self.address
     }
 
     pub(super) fn remotes(&self) -> &'a Remotes {
@@ -211,7 +220,13 @@ impl<'a> Git<'a> {
     pub(super) fn run(&self, command: &mut Command) -> Result<Ran, RemoteError> {
         let mut running = self.start(command)?;
         let mut stdout = Vec::new();
-        running.output().read_to_end(&mut stdout).map_err(|error| self.broken(&error))?;
+        let mut output = running.output().take(PRINTED + 1);
+        output.read_to_end(&mut stdout).map_err(|error| self.broken(&error))?;
+        if stdout.len() as u64 > PRINTED {
+            return Err(
+                self.error(format!("git lists more than {PRINTED} bytes of it: that is no repository to build from"))
+            );
+        }
         let (success, stderr) = running.finish().map_err(|error| self.broken(&error))?;
         Ok(Ran { success, stdout, stderr })
     }
@@ -293,7 +308,9 @@ fn authorization(remotes: &Remotes, remote: &str, main: &str) -> Result<Vec<(Str
         let scope = url::without_credentials(remote);
         return Ok(vec![(format!("http.{scope}.extraHeader"), format!("Authorization: {value}"))]);
     }
-    Ok(Vec::new())
+    let Some((user, password)) = url::credentials(remote) else { return Ok(Vec::new()) };
+    let header = format!("Authorization: {}", basic(&user, &password));
+    Ok(vec![(format!("http.{}.extraHeader", url::without_credentials(remote)), header)])
 }
 
 /// The agent of the person who builds, behind a socket of ours.
@@ -373,6 +390,33 @@ impl Read for Output<'_> {
                 Ok(_) => return pipe.read(buffer),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use builder_cache::Store;
+
+    use super::*;
+    use crate::remote::Access;
+
+    #[test]
+    fn passwords_are_no_arguments() {
+        let dir = tempfile::tempdir().unwrap();
+        let remotes = Remotes::new(Store::open(dir.path()).unwrap(), Access::default());
+        for (remote, given, header) in [
+            ("https://user:canary@host/a", "https://host/a", "Basic dXNlcjpjYW5hcnk="),
+            ("HTTP://canary@host/a", "HTTP://host/a", "Basic Y2FuYXJ5Og=="),
+            ("https://host/a", "https://host/a", ""),
+            ("ssh://git@host/a", "ssh://git@host/a", ""),
+            ("git@host:a", "git@host:a", ""),
+        ] {
+            let git = Git::new(&remotes, remote, remote, &|| false).unwrap();
+            assert_eq!(git.remote(), given);
+            let sent = git.secrets.iter().map(|(name, value)| format!("{name}={value}")).collect::<String>();
+            let scope = format!("http.{given}.extraHeader=Authorization: {header}");
+            assert_eq!(sent, if header.is_empty() { String::new() } else { scope });
         }
     }
 }

@@ -15,7 +15,6 @@ use super::Commit;
 use super::files::open_beneath;
 use super::repository::{Repository, reference};
 use crate::remote::error::RemoteError;
-use crate::remote::redact;
 
 /// Writes the repository of what was unpacked at `path` of `root` to `place`, `.git` or a directory below it.
 pub(super) fn write(
@@ -50,7 +49,7 @@ pub(super) fn write(
     }
     run(&["read-tree", "HEAD"])?;
     run(&["config", "core.bare", "false"])?;
-    run(&["config", "remote.origin.url", &redact(git.remote())])?;
+    run(&["config", "remote.origin.url", &git.shown()])?;
     run(&["config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"])?;
     if path.is_empty() {
         return Ok(());

@@ -114,8 +114,10 @@ pub(super) fn checkout(
     let keep = source.keep_git_dir && subdir.is_empty();
     let store = remotes.store();
     let flags = format!("keep={keep} submodules={} times={}", source.submodules, source.commit_times);
-    let kept = if keep { commit.reference.as_deref().unwrap_or_default() } else { "" };
-    let question = [&source.remote, &commit.id, kept, &subdir, &flags];
+    let names = [&commit.reference, &commit.tag].map(|name| name.as_deref().filter(|_| keep));
+    // Names hold no line breaks.
+    let kept = names.into_iter().flatten().collect::<Vec<_>>().join("\n");
+    let question = [&source.remote, &commit.id, kept.as_str(), &subdir, &flags];
     let place = remembered::place(&remotes.directory("trees"), &question);
     if let Some(Unpacked { layer, time }) = remembered::read(&place)
         && store.layer(&layer).is_ok()

@@ -66,7 +66,10 @@ impl Advertised {
         for line in text.lines() {
             let Some((value, reference)) = line.split_once('\t') else { continue };
             match value.strip_prefix("ref: ") {
-                Some(target) if reference == "HEAD" => found.head = Some(target.to_owned()),
+                // What a server says becomes a part of commands and of what is shown.
+                Some(target) if reference == "HEAD" && name::check_reference(target).is_ok() => {
+                    found.head = Some(target.to_owned());
+                }
                 None if name::is_commit(value) => {
                     found.ids.insert(reference.to_owned(), value.to_owned());
                 }
@@ -152,6 +155,15 @@ mod tests {
         assert_eq!(resolve("tags/x"), x(&c, "refs/tags/x", Some(&b)));
         assert_eq!(resolve("refs/tags/x"), x(&c, "refs/tags/x", Some(&b)));
         assert_eq!(resolve("y"), None);
+    }
+
+    #[test]
+    fn a_head_that_is_no_reference_is_none() {
+        let id = "a".repeat(40);
+        for head in ["refs/heads/a:refs/x", "--upload-pack=x", "refs/heads/\u{1b}[2J", "refs/../x", ""] {
+            let found = Advertised::parse(&format!("ref: {head}\tHEAD\n{id}\tHEAD\n"));
+            assert_eq!((found.head, found.ids.len()), (None, 1), "{head:?}");
+        }
     }
 
     #[test]

@@ -235,8 +235,10 @@ impl<'g, 'a> Repository<'g, 'a> {
     /// When a commit was made, in seconds since the epoch.
     pub(super) fn time(&self, id: &str) -> Result<i64, RemoteError> {
         let mut command = self.local()?;
+        // A tag's id is as good as a commit's.
+        let commit = format!("{id}^{{commit}}");
         let text =
-            self.git.ok(command.args(["show", "--no-patch", "--no-show-signature", "--format=%ct", id, "--"]))?;
+            self.git.ok(command.args(["show", "--no-patch", "--no-show-signature", "--format=%ct", &commit, "--"]))?;
         let text = String::from_utf8_lossy(&text);
         text.trim().parse().map_err(|_| self.git.error(format!("the commit {id} has no time")))
     }

@@ -13,7 +13,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::proxy;
 use crate::remote::error::RemoteError;
-use crate::remote::url;
+use crate::remote::{redact, url};
 
 /// How long names, connections and first answers may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -153,7 +153,7 @@ impl Response {
             )),
             _ => None,
         };
-        RemoteError::Status { url: url::redact(url), status: self.status.to_string(), hint }
+        RemoteError::Status { url: redact(url), status: self.status.to_string(), hint }
     }
 }
 
@@ -193,7 +193,7 @@ pub(super) fn failed(url: &str, error: &ureq::Error) -> RemoteError {
         ureq::Error::InvalidProxyUrl => "the proxy that the environment names is not a URL".to_owned(),
         other => other.to_string(),
     };
-    RemoteError::Http { url: url::redact(url), reason }
+    RemoteError::Http { url: redact(url), reason }
 }
 
 /// What the machine trusts, or what `SSL_CERT_FILE` names; `None` when there is nothing of the kind.

@@ -28,7 +28,7 @@ pub(crate) use client::basic;
 pub use client::{Client, Response};
 
 use super::error::RemoteError;
-use super::{Remotes, Stop, remembered, url};
+use super::{Remotes, Stop, redact, remembered, url};
 
 /// Permission bits of a file that was downloaded.
 const MODE: u32 = 0o600;
@@ -96,7 +96,7 @@ impl Remembered {
 
 /// The digest that a checksum is.
 pub(super) fn parse_checksum(address: &str, checksum: &str) -> Result<BlobDigest, RemoteError> {
-    let wrong = |_| RemoteError::BadChecksum { url: url::redact(address), checksum: checksum.to_owned() };
+    let wrong = |_| RemoteError::BadChecksum { url: redact(address), checksum: checksum.to_owned() };
     checksum.trim().parse().map_err(wrong)
 }
 
@@ -104,7 +104,7 @@ pub(super) fn parse_checksum(address: &str, checksum: &str) -> Result<BlobDigest
 pub(super) fn fetch(remotes: &Remotes, source: &HttpSource, stop: Stop<'_>) -> Result<Download, RemoteError> {
     let (store, name) = (remotes.store(), &source.name);
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) || name.len() > 255 {
-        return Err(RemoteError::BadName { url: url::redact(&source.url), name: name.clone() });
+        return Err(RemoteError::BadName { url: redact(&source.url), name: name.clone() });
     }
     let expected = source.checksum.as_deref().map(|text| parse_checksum(&source.url, text)).transpose()?;
     let place = remembered::place(&remotes.directory("http"), &[&source.url, name]);
@@ -211,12 +211,12 @@ fn write(
         && length != size
     {
         let reason = format!("it ended after {size} of {length} bytes");
-        return Err(RemoteError::Http { url: url::redact(&source.url), reason });
+        return Err(RemoteError::Http { url: redact(&source.url), reason });
     }
     if let Some(expected) = expected
         && *expected != digest
     {
-        return Err(RemoteError::Checksum { url: url::redact(&source.url), expected: *expected, found: digest });
+        return Err(RemoteError::Checksum { url: redact(&source.url), expected: *expected, found: digest });
     }
     let since = Duration::from_secs(about.last_modified.unwrap_or(0).max(0) as u64);
     file.set_modified(SystemTime::UNIX_EPOCH + since).map_err(failed)?;
@@ -246,7 +246,7 @@ fn copy(
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 let reason = format!("the connection broke after {size} bytes: {error}");
-                return Err(RemoteError::Http { url: url::redact(&source.url), reason });
+                return Err(RemoteError::Http { url: redact(&source.url), reason });
             }
         };
         sha256.update(&buffer[..length]);
