@@ -414,7 +414,7 @@ mod tests {
         ] {
             let git = Git::new(&remotes, remote, remote, &|| false).unwrap();
             assert_eq!(git.remote(), given);
-            let sent = git.secrets.iter().map(|(name, value)| format!("{name}={value}")).collect::<String>();
+            let sent = git.secrets.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().concat();
             let scope = format!("http.{given}.extraHeader=Authorization: {header}");
             assert_eq!(sent, if header.is_empty() { String::new() } else { scope });
         }
