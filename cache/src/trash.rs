@@ -5,11 +5,13 @@
 //! without following a symbolic link and its names are removed relative to it, nothing outside can be hit.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::error::{At, Error, Result};
 use crate::store::random_number;
@@ -17,10 +19,7 @@ use crate::store::random_number;
 /// Moves something out of sight; it is removed later. Something that is gone already is fine.
 pub(crate) fn discard(root: &Path, path: &Path) -> Result<()> {
     let target = fresh(root)?;
-    match std::fs::rename(path, &target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.at("remove", path),
-    }
+    gone(insist(CWD, path, || rustix::fs::rename(path, &target))).at("remove", path)
 }
 
 /// Removes a tree now.
@@ -65,7 +64,9 @@ fn remove_level(root: &Path, path: &Path, waiting: &mut Vec<PathBuf>) -> Result<
     let directory = match open(path) {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return gone(rustix::fs::unlink(path)).at("remove", path),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return gone(insist(CWD, path, || rustix::fs::unlink(path))).at("remove", path);
+        }
         Err(error) => return Err(Error::io("remove", path, error)),
     };
     let mut retried = false;
@@ -77,7 +78,7 @@ fn remove_level(root: &Path, path: &Path, waiting: &mut Vec<PathBuf>) -> Result<
                 continue;
             }
             if entry.file_type() != FileType::Directory {
-                match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+                match insist(&directory, name, || rustix::fs::unlinkat(&directory, name, AtFlags::empty())) {
                     // The file system does not tell types, so it may be a directory after all.
                     Err(Errno::ISDIR | Errno::PERM) if entry.file_type() == FileType::Unknown => {}
                     result => {
@@ -86,13 +87,13 @@ fn remove_level(root: &Path, path: &Path, waiting: &mut Vec<PathBuf>) -> Result<
                     }
                 }
             }
-            match rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR) {
+            match insist(&directory, name, || rustix::fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)) {
                 Ok(()) | Err(Errno::NOENT) => continue,
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 Err(error) => return Err(Error::io("remove", path, error)),
             }
             let target = fresh(root)?;
-            let mut moved = rustix::fs::renameat(&directory, name, CWD, &target);
+            let mut moved = insist(&directory, name, || rustix::fs::renameat(&directory, name, CWD, &target));
             if moved == Err(Errno::ACCESS) {
                 // A directory that its owner may not write can't be moved: its `..` changes.
                 rustix::fs::chmodat(&directory, name, Mode::RWXU, AtFlags::empty()).ok();
@@ -104,7 +105,7 @@ fn remove_level(root: &Path, path: &Path, waiting: &mut Vec<PathBuf>) -> Result<
                 Err(error) => return Err(Error::io("remove", path, error)),
             }
         }
-        match rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR) {
+        match insist(CWD, path, || rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)) {
             // Removing while listing may skip names on some file systems: list once more.
             Err(Errno::NOTEMPTY | Errno::EXIST) if !retried => retried = true,
             result => return gone(result).at("remove", path),
@@ -122,6 +123,40 @@ fn open(path: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
         }
         result => result,
     }
+}
+
+/// Tries once more without the marks that keep files from being changed: a step with all rights can set them.
+fn insist<P: Arg + Copy>(directory: impl AsFd, name: P, work: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    match work() {
+        Err(Errno::PERM) => {
+            // What is marked is the file, or the directory that it is in.
+            let (file, parent) = (unmark(&directory, name), unmark_directory(&directory));
+            if file.is_ok() || parent.is_ok() { work() } else { Err(Errno::PERM) }
+        }
+        result => result,
+    }
+}
+
+/// The directory itself; never the one that the process works in.
+fn unmark_directory(directory: impl AsFd) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    if directory.as_fd().as_raw_fd() == CWD.as_raw_fd() { Err(Errno::PERM) } else { unmark(directory, ".") }
+}
+
+/// Takes these marks away; fails when there are none.
+fn unmark(directory: impl AsFd, name: impl Arg + Copy) -> Result<(), Errno> {
+    let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    // Opening anything else may do something.
+    if !matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory) {
+        return Err(Errno::PERM);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&directory, name, flags, Mode::empty())?;
+    let (marks, found) = (IFlags::IMMUTABLE | IFlags::APPEND, rustix::fs::ioctl_getflags(&file)?);
+    if !found.intersects(marks) {
+        return Err(Errno::PERM);
+    }
+    rustix::fs::ioctl_setflags(&file, found - marks)
 }
 
 fn gone(result: Result<(), Errno>) -> Result<(), Errno> {
@@ -164,6 +199,36 @@ mod tests {
         symlink(outside.path(), root.path().join("trash/link")).unwrap();
         empty(root.path()).unwrap();
         assert!(outside.path().join("keep").exists());
+        assert!(content(root.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn files_that_are_marked_unchangeable_go_too() {
+        let root = store();
+        let tree = root.path().join("tree");
+        fs::create_dir_all(tree.join("fixed/below")).unwrap();
+        fs::create_dir_all(tree.join("growing")).unwrap();
+        for (file, mark) in [
+            ("fixed/file", IFlags::IMMUTABLE),
+            ("fixed/below/file", IFlags::APPEND),
+            ("growing/file", IFlags::empty()),
+            ("growing", IFlags::APPEND),
+            ("fixed/below", IFlags::IMMUTABLE),
+            ("fixed", IFlags::IMMUTABLE),
+            ("", IFlags::IMMUTABLE),
+        ] {
+            let path = tree.join(file);
+            if !path.exists() {
+                fs::write(&path, "x").unwrap();
+            }
+            let file = fs::File::open(&path).unwrap();
+            // Not every file system has them, nor may everybody set them.
+            let set = |flags| rustix::fs::ioctl_setflags(&file, flags | mark);
+            let _ = rustix::fs::ioctl_getflags(&file).and_then(set);
+        }
+        discard(root.path(), &tree).unwrap();
+        empty(root.path()).unwrap();
+        assert!(!tree.exists());
         assert!(content(root.path()).unwrap().is_empty());
     }
 

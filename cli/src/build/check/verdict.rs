@@ -92,25 +92,39 @@ fn look(question: &Question<'_>) -> CliResult<(Report, Option<Obstacle>)> {
 fn unbuildable(question: &Question<'_>, file: &Dockerfile, options: BuildOptions) -> Option<Obstacle> {
     let source = question.source;
     let images = AnyImages(StoreImages(question.store));
-    let targets = match &options.target {
-        Some(target) => vec![target.clone()],
-        None => (0..file.stages.len()).map(|index| index.to_string()).collect(),
-    };
     let mut graph = Graph::new();
     let mut options = options;
-    for target in targets {
-        options.target = Some(target);
-        let Err(error) = plan::plan(&mut graph, file, &source.text, &options, &images) else { continue };
-        let message = error.to_string();
-        let (span, error) = if let Some(diagnostic) = error.diagnostic() {
-            (Some(diagnostic.span.clone()), diagnosed(source, &diagnostic))
-        } else {
-            let shown = anyhow::anyhow!("{}: {message}", source.name);
-            (None, CliError::Failed { error: shown, hint: error.help.clone() })
-        };
-        return Some(Obstacle { message, span, error });
+    let mut first = None;
+    // From the bottom up: a stage that one below it needs was planned with that one.
+    let mut open = match &options.target {
+        Some(_) => vec![true],
+        None => vec![true; file.stages.len()],
+    };
+    for index in (0..open.len()).rev() {
+        if !open[index] {
+            continue;
+        }
+        if open.len() > 1 {
+            options.target = Some(index.to_string());
+        }
+        match plan::plan(&mut graph, file, &source.text, &options, &images) {
+            Ok(plan) => {
+                for (stage, open) in plan.stages.iter().zip(&mut open) {
+                    *open &= stage.vertices.is_empty();
+                }
+            }
+            Err(error) => first = Some(error),
+        }
     }
-    None
+    let error = first?;
+    let message = error.to_string();
+    let (span, error) = if let Some(diagnostic) = error.diagnostic() {
+        (Some(diagnostic.span.clone()), diagnosed(source, &diagnostic))
+    } else {
+        let shown = anyhow::anyhow!("{}: {message}", source.name);
+        (None, CliError::Failed { error: shown, hint: error.help.clone() })
+    };
+    Some(Obstacle { message, span, error })
 }
 
 /// As buildx prints it.
