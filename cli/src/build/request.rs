@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use builder_frontend::platform::Platform;
 
@@ -141,12 +141,29 @@ pub(super) fn check_destinations(session: &Session, outputs: &[Vec<OutputSpec>])
         if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             continue;
         }
-        let place = path.canonicalize().or_else(|_| std::path::absolute(path))?;
+        let place = place(path)?;
         if places.insert(place, shared).is_some_and(|before| !(before && shared)) {
             return Err(CliError::Usage(format!(
                 "two outputs go to {}, and only one would be left: give them different names",
                 path.display()
             )));
+        }
+    }
+    // What one output makes of a name, a link above all, must not decide where another one writes.
+    for outputs in outputs {
+        let locals = outputs.iter().filter(|output| matches!(output, OutputSpec::Local(_)));
+        for (outer, _) in locals.filter_map(OutputSpec::destination) {
+            let outer_place = place(outer)?;
+            for (inner, _) in outputs.iter().filter_map(OutputSpec::destination) {
+                let inner_place = place(inner)?;
+                if inner_place != outer_place && inner_place.starts_with(&outer_place) {
+                    return Err(CliError::Usage(format!(
+                        "the output {} lies inside the output {}: put them side by side",
+                        inner.display(),
+                        outer.display()
+                    )));
+                }
+            }
         }
     }
     match outputs.iter().flatten().filter(|output| output.is_stdout()).count() {
@@ -159,4 +176,17 @@ pub(super) fn check_destinations(session: &Session, outputs: &[Vec<OutputSpec>])
         0 | 1 => Ok(()),
         _ => Err(CliError::Usage("only one output can go to standard output".into())),
     }
+}
+
+/// A path without links, as far as it exists.
+fn place(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    Ok(match found {
+        Some((above, real)) => match path.strip_prefix(above) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+        None => path,
+    })
 }

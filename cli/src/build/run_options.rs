@@ -234,21 +234,25 @@ fn limits(args: &RunArgs) -> CliResult<Limits> {
 
 fn resource(limits: &mut Limits, text: &str) -> Result<(), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as memory=512m")?;
-    let number = || value.parse::<u64>().map_err(|_| format!("`{value}` is no number"));
-    let amount = || bytes(value).map(|bytes| bytes as i64);
+    // As in Docker, nothing is no limit.
+    let number = || match value.parse::<u64>() {
+        Ok(number) => Ok(Some(number).filter(|number| *number != 0)),
+        Err(_) => Err(format!("`{value}` is no number")),
+    };
+    let amount = || bytes(value).map(|bytes| Some(bytes as i64).filter(|bytes| *bytes != 0));
     let list = || {
         let known = |c: char| c.is_ascii_digit() || c == ',' || c == '-';
         let sane = !value.is_empty() && value.chars().all(known);
         if sane { Ok(value.to_owned()) } else { Err(format!("`{value}` is no list such as 0-3,7")) }
     };
     match name {
-        "memory" => limits.memory = Some(amount()?),
+        "memory" => limits.memory = amount()?,
         "memory-swap" if value == "-1" => limits.memory_swap = Some(-1),
-        "memory-swap" => limits.memory_swap = Some(amount()?),
-        "cpu-shares" => limits.cpu_shares = Some(number()?),
-        "cpu-period" => limits.cpu_period = Some(number()?),
+        "memory-swap" => limits.memory_swap = amount()?,
+        "cpu-shares" => limits.cpu_shares = number()?,
+        "cpu-period" => limits.cpu_period = number()?,
         "cpu-quota" if value == "-1" => limits.cpu_quota = Some(-1),
-        "cpu-quota" => limits.cpu_quota = Some(number()? as i64),
+        "cpu-quota" => limits.cpu_quota = number()?.map(|quota| quota as i64),
         "cpuset-cpus" => limits.cpuset_cpus = Some(list()?),
         "cpuset-mems" => limits.cpuset_mems = Some(list()?),
         _ => {
@@ -337,6 +341,10 @@ mod tests {
         resource(&mut limits, "cpuset-cpus=0-1,3").expect("a list");
         assert_eq!((limits.memory, limits.memory_swap, limits.cpu_quota), (Some(64 << 20), Some(-1), Some(50_000)));
         assert_eq!(limits.cpuset_cpus.as_deref(), Some("0-1,3"));
+        for text in ["memory=0", "memory-swap=0", "cpu-quota=0"] {
+            resource(&mut limits, text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        assert_eq!((limits.memory, limits.memory_swap, limits.cpu_quota), (None, None, None), "no limit");
         for text in ["memory", "memory=x", "cpu-shares=-1", "cpuset-cpus=", "cpuset-cpus=../x", "gpus=1"] {
             assert!(resource(&mut Limits::default(), text).is_err(), "{text}");
         }
