@@ -282,7 +282,8 @@ fn open_current(root: &Path, database: &Path) -> Result<Option<Connection>> {
     let connection = match connect(database, OpenFlags::empty()) {
         Ok(connection) => connection,
         Err(_) if !database.exists() => return Ok(None),
-        Err(error) => return Err(error),
+        // Another process may have made it since the first try.
+        Err(_) => connect(database, OpenFlags::empty())?,
     };
     Ok((schema::version(&connection, root)? == schema::VERSION).then_some(connection))
 }
