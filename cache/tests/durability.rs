@@ -6,7 +6,7 @@ use std::fs;
 
 use builder_cache::{BlobDigest, DiffId, LayerMeta};
 use builder_solver::Records;
-use common::{boot, chain, image, key, layer, layer_with, names_in, record};
+use common::{PutRecord as _, boot, chain, image, key, layer, layer_with, names_in, record};
 
 #[test]
 fn only_what_was_not_synced_is_dropped() {

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use builder_cache::{CacheDirectory, Error, PruneOptions, Store, TakenMount};
-use builder_solver::{Records, Sharing};
-use common::{boot, child, key, layer, names_in, ready, record, store};
+use builder_solver::Sharing;
+use common::{PutRecord as _, boot, child, key, layer, names_in, ready, record, store};
 
 /// What the children of the other tests do; nothing when run by itself.
 #[test]

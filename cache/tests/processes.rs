@@ -10,7 +10,7 @@ use std::process::Command;
 
 use builder_cache::{BlobDigest, Error, LayerMeta, PruneOptions, Store};
 use builder_solver::Records;
-use common::{child, key, layer, names_in, ready, record, store};
+use common::{PutRecord as _, child, key, layer, names_in, ready, record, store};
 
 /// What the children of the other tests do; nothing when run by itself.
 #[test]

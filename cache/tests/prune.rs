@@ -13,7 +13,7 @@ use builder_cache::{
     BlobDigest, BlobInfo, DiffId, Error, LayerId, LayerMeta, NewImage, PruneImagesOptions, PruneOptions, Store,
 };
 use builder_solver::{Component, Part, Record, Records};
-use common::{chain, image, key, layer, layer_with, names_in, record, store};
+use common::{PutRecord as _, chain, image, key, layer, layer_with, names_in, record, store};
 use proptest::prelude::*;
 
 fn all() -> PruneOptions {

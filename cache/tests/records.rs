@@ -4,7 +4,7 @@ mod common;
 
 use builder_cache::{Error, PruneOptions, Snapshot};
 use builder_solver::{Record, Records};
-use common::{chain, key, layer, op, record, store};
+use common::{PutRecord as _, chain, key, layer, op, record, store};
 
 #[test]
 fn a_record_is_found_by_its_recipe_as_it_was_put() {

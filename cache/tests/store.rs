@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use builder_cache::{Error, OpenOptions, Store};
 use builder_solver::Records;
-use common::{boot, key, layer, record, store};
+use common::{PutRecord as _, boot, key, layer, record, store};
 
 #[test]
 fn a_new_store_is_an_oci_layout_that_only_its_owner_reads() {

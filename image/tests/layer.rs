@@ -82,7 +82,8 @@ fn no_directories_and_an_empty_one_are_the_empty_tar() {
     let scratch = scratch();
     let none: [&Path; 0] = [];
     assert_eq!(tar_of(&none), [0; 1024]);
-    assert_eq!(tar_of(&[scratch.path()]), [0; 1024]);
+    assert_eq!(tar_of(&[scratch.path()]), [0; DiffId::EMPTY_TAR_SIZE]);
+    assert_eq!(DiffId::of(&tar_of(&none)), DiffId::of_empty_tar(), "known without writing the tar");
 }
 
 #[test]

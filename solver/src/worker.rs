@@ -96,16 +96,6 @@ pub trait Records: Send + Sync + 'static {
     /// Writes changes down in this order, all of them or none.
     fn apply(&self, changes: &[Change<Self::Output>]) -> Result<(), Self::Error>;
 
-    /// Adds a record; one with the same recipe key is replaced (the last run wins).
-    fn insert(&self, record: &Record<Self::Output>) -> Result<(), Self::Error> {
-        self.apply(&[Change::Insert(record.clone())])
-    }
-
-    /// Writes the content key of a record once it is known.
-    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Self::Error> {
-        self.apply(&[Change::ContentKey { recipe: *recipe, content: *content }])
-    }
-
     /// What a miss is compared with: the newest record of this lineage, or else of this name, whether or not its
     /// result is still there.
     fn nearest(&self, lineage: &str, name: &str) -> Result<Option<Nearest<Self::Output>>, Self::Error>;
@@ -122,9 +112,9 @@ pub trait Records: Send + Sync + 'static {
 /// One change of the [`Records`].
 #[derive(Debug, Clone)]
 pub enum Change<Output> {
-    /// Adds a record; one with the same recipe key is replaced.
+    /// Adds a record; one with the same recipe key is replaced (the last run wins).
     Insert(Record<Output>),
-    /// Gives the record of `recipe` its content key.
+    /// Gives the record of `recipe` its content key, once that is known.
     ContentKey {
         /// Whose.
         recipe: CacheKey,

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use builder_cache::{BlobDigest, LayerId, LayerMeta, NewImage, OpenOptions, Snapshot, Store};
+use builder_cache::{BlobDigest, Error, LayerId, LayerMeta, NewImage, OpenOptions, Snapshot, Store};
 use builder_solver::digest::FramedHasher;
-use builder_solver::{CacheKey, Component, ContentDigest, OpDigest, Part, Record};
+use builder_solver::{CacheKey, Change, Component, ContentDigest, OpDigest, Part, Record, Records};
 use tempfile::TempDir;
 
 pub fn store() -> (TempDir, Store) {
@@ -22,6 +22,22 @@ pub fn store() -> (TempDir, Store) {
 /// The store after the machine was started for the `boot`th time.
 pub fn boot(root: &Path, boot: u32) -> Store {
     OpenOptions::new().boot_id(format!("boot {boot}")).open(root).unwrap()
+}
+
+/// One change at a time.
+pub trait PutRecord {
+    fn insert(&self, record: &Record<Snapshot>) -> Result<(), Error>;
+    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Error>;
+}
+
+impl PutRecord for Store {
+    fn insert(&self, record: &Record<Snapshot>) -> Result<(), Error> {
+        self.apply(&[Change::Insert(record.clone())])
+    }
+
+    fn set_content_key(&self, recipe: &CacheKey, content: &CacheKey) -> Result<(), Error> {
+        self.apply(&[Change::ContentKey { recipe: *recipe, content: *content }])
+    }
 }
 
 fn hash(text: &str) -> [u8; 32] {

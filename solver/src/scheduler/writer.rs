@@ -23,7 +23,7 @@ pub(super) struct Write<Output, Guard> {
 /// The way to the writer. It ends when all copies of this are gone.
 pub(super) type Writes<Output, Guard> = mpsc::UnboundedSender<Write<Output, Guard>>;
 
-/// Starts the writer. `failed` hears of what can't be written; later changes are dropped then.
+/// Starts the writer. It ends with the first change that can't be written, after telling `failed`.
 pub(super) fn start<R: Records, Guard: Send + 'static>(
     records: Arc<R>,
     failed: impl Fn(R::Error) + Send + 'static,
@@ -31,22 +31,14 @@ pub(super) fn start<R: Records, Guard: Send + 'static>(
     let (sender, mut queue) = mpsc::unbounded_channel::<Write<R::Output, Guard>>();
     tokio::spawn(async move {
         let mut batch = Vec::new();
-        let mut broken = false;
         while queue.recv_many(&mut batch, BATCH).await > 0 {
-            let (mut changes, mut held) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-            for Write { change, guard, token } in batch.drain(..) {
-                changes.push(change);
-                held.push((guard, token));
-            }
-            if broken {
-                continue;
-            }
+            // Guards and tokens are held until the changes are there, or somebody knows why not.
+            let (changes, _held): (Vec<_>, Vec<_>) =
+                batch.drain(..).map(|Write { change, guard, token }| (change, (guard, token))).unzip();
             let records = Arc::clone(&records);
             if let Err(error) = blocking(move || records.apply(&changes)).await {
-                broken = true;
-                failed(error);
+                return failed(error);
             }
-            drop(held);
         }
     });
     sender
