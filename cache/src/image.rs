@@ -113,9 +113,8 @@ impl Store {
         self.write_index()
     }
 
-    /// Removes an image and its names, what only they named for other platforms, and the files that nothing else
-    /// needs. The records of the steps that led to
-    /// it stay, and with them their layers.
+    /// Removes an image and its names, what only they named for other platforms, and the files that nothing else needs.
+    /// The records of the steps that led to it stay, and with them their layers.
     pub fn remove_image(&self, id: &BlobDigest) -> Result<RemovedImage> {
         let names = self.write(Commit::Durable, |db| forget_image(db, id)?.ok_or(Error::NoImage(*id)))?;
         self.write_index()?;

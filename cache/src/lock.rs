@@ -141,8 +141,9 @@ pub(crate) enum Wait {
     No,
 }
 
+/// With others, or alone.
 #[derive(Debug, Clone, Copy)]
-enum Mode {
+pub(crate) enum Mode {
     Shared,
     Exclusive,
 }
@@ -164,7 +165,8 @@ fn open(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).at("open", path)
 }
 
-fn flock(file: &File, path: &Path, mode: Mode, wait: Wait) -> Result<bool> {
+/// Takes the lock of an open file; tells whether it has it, which is always so after waiting.
+pub(crate) fn flock(file: &File, path: &Path, mode: Mode, wait: Wait) -> Result<bool> {
     let operation = match (mode, wait) {
         (Mode::Shared, Wait::Yes) => FlockOperation::LockShared,
         (Mode::Shared, Wait::No) => FlockOperation::NonBlockingLockShared,

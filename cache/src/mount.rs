@@ -15,12 +15,11 @@ use std::path::{Path, PathBuf};
 
 use builder_solver::{CacheKey, Sharing};
 use rusqlite::{Connection, Transaction, params};
-use rustix::fs::FlockOperation;
 
 use crate::durability::LOST;
 use crate::error::{At, Error, Result};
 use crate::id::LayerId;
-use crate::lock::Lease;
+use crate::lock::{Lease, Mode, Wait, flock};
 use crate::store::{Commit, Store, now_ms};
 use crate::trash;
 
@@ -78,7 +77,7 @@ impl BusyMount {
     /// Waits until nobody else uses it.
     pub fn wait(self) -> Result<CacheDirectory> {
         let Self { store, id, lock, lease } = self;
-        flock(&lock, FlockOperation::LockExclusive, &directory(store.root(), id))?;
+        flock(&lock, &directory(store.root(), id), Mode::Exclusive, Wait::Yes)?;
         store.write(Commit::Lazy, |db| note_use(db, id, &store.inner.boot, true))?;
         Ok(CacheDirectory::new(&store, id, lock, lease))
     }
@@ -97,9 +96,9 @@ impl Store {
         let lease = self.lease()?;
         // One at a time looks and makes, so that those who share get the same.
         let _turn = self.lock_key(key)?;
-        let operation = match sharing {
-            Sharing::Shared => FlockOperation::NonBlockingLockShared,
-            Sharing::Private | Sharing::Locked => FlockOperation::NonBlockingLockExclusive,
+        let mode = match sharing {
+            Sharing::Shared => Mode::Shared,
+            Sharing::Private | Sharing::Locked => Mode::Exclusive,
         };
         let mut busy = None;
         for id in self.read(|db| mounts_of(db, key))? {
@@ -109,7 +108,7 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(Error::io("open", &path, error).into()),
             };
-            if flock(&lock, operation, &path)? {
+            if flock(&lock, &path, mode, Wait::No)? {
                 self.write(Commit::Lazy, |db| note_use(db, id, &self.inner.boot, true))?;
                 return Ok(TakenMount::Ready(CacheDirectory::new(self, id, lock, lease)));
             }
@@ -118,7 +117,7 @@ impl Store {
         if let (Sharing::Locked, Some((id, lock))) = (sharing, busy) {
             return Ok(TakenMount::Busy(BusyMount { store: self.clone(), id, lock, lease }));
         }
-        let (id, lock) = self.make_mount(key, name, operation, fill)?;
+        let (id, lock) = self.make_mount(key, name, mode, fill)?;
         Ok(TakenMount::Ready(CacheDirectory::new(self, id, lock, lease)))
     }
 
@@ -126,7 +125,7 @@ impl Store {
         &self,
         key: &CacheKey,
         name: &str,
-        operation: FlockOperation,
+        mode: Mode,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<(MountId, File), E> {
         let session = self.session()?;
@@ -142,7 +141,7 @@ impl Store {
         let path = directory(self.root(), id);
         let publish = || -> Result<File> {
             let lock = File::open(&aside).at("open", &aside)?;
-            flock(&lock, operation, &aside)?;
+            flock(&lock, &aside, mode, Wait::No)?;
             fs::rename(&aside, &path).at("create", &path)?;
             self.write(Commit::Lazy, |db| insert(db, id, key, name, &self.inner.boot))?;
             Ok(lock)
@@ -174,7 +173,7 @@ impl Store {
             let path = directory(self.root(), id);
             // One that is gone has nothing to flush.
             let Ok(lock) = File::open(&path) else { continue };
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive, &path)? {
+            if flock(&lock, &path, Mode::Exclusive, Wait::No)? {
                 resting.push(seq);
             }
         }
@@ -223,15 +222,4 @@ fn note_use(db: &Transaction<'_>, id: MountId, boot: &str, begins: bool) -> Resu
     )?
     .execute(params![id.number() as i64, key, name, created, now_ms(), uses + i64::from(begins), boot])?;
     Ok(())
-}
-
-fn flock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool> {
-    loop {
-        match rustix::fs::flock(file, operation) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(Error::io("lock", path, error)),
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! The only place that prints, the progress renderers aside.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+
+use builder_frontend::diagnostic::Diagnostic;
 
 use crate::error::CliResult;
 
@@ -16,6 +18,12 @@ pub(crate) fn result(text: &str) -> CliResult<()> {
 /// Tells a person something beside the result.
 pub(crate) fn notice(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// What is wrong with a file, drawn below its line for stderr: in colour when a person sees it and wants it.
+pub(crate) fn drawn(diagnostic: &Diagnostic, name: &str, text: &str) -> String {
+    let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    diagnostic.render(name, text, coloured)
 }
 
 /// Rows as a table: columns as wide as their widest cell, three spaces between them.

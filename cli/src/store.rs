@@ -62,7 +62,8 @@ pub(crate) fn no_such_image(text: &str) -> CliError {
     )
 }
 
-fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
+/// The same; nothing when there is no such image.
+pub(crate) fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     let hexadecimal = !digits.is_empty() && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     if digits.len() == text.len()

@@ -1,9 +1,10 @@
 //! Files of the user that are whole or not there: written without a name, and linked into place at the end. Whatever
 //! happens in between, nothing of them is left.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -34,7 +35,11 @@ pub(crate) fn write(path: &Path, work: impl FnOnce(&mut dyn Write) -> CliResult<
     };
     let Ok(file) = nameless(directory) else {
         // Not every file system has files without a name.
-        let named = tempfile::Builder::new().prefix(".builder-").tempfile_in(directory).with_context(context)?;
+        let named = tempfile::Builder::new()
+            .prefix(".builder-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            .with_context(context)?;
         let (file, aside) = named.into_parts();
         fill(file, work).map_err(|error| error.context(&context()))?;
         return Ok(aside.persist(&place).map_err(|error| error.error).with_context(context)?);

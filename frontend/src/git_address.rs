@@ -17,6 +17,7 @@
 
 use builder_solver::GitSource;
 
+use crate::plan::paths;
 use crate::{mount, url};
 
 /// A repository and what to take of it.
@@ -209,15 +210,7 @@ fn is_full_commit(text: &str) -> bool {
 
 /// A directory below the root; the root itself is empty.
 fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
+    paths::clean(path).trim_start_matches('/').to_owned()
 }
 
 /// `user@host:path`

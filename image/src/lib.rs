@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * [`mod@reference`]: names of images, as Docker reads them.
-//! * [`tar`]: the format; [`layer`]: tars ⇄ directories; [`compress`]: tars ⇄ blobs.
+//! * [`tar`]: the format; [`layer`]: tars ⇄ directories; [`compress`]: tars ⇄ blobs; [`estargz`]: blobs that are read file by file.
 //! * [`assemble`](mod@assemble): layers and a config → an image of the store; [`assemble::import`]: a root file system → one.
 //! * [`archive`]: images ⇄ docker-archives and OCI layouts; [`export`]: the files of an image alone.
 //!

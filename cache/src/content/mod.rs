@@ -47,7 +47,6 @@ mod entry;
 mod layer;
 mod listing;
 mod place;
-
 mod whiteout;
 
 pub use builder::{TreeBuilder, Trees};

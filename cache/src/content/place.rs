@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::whiteout::is_whiteout;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, major, minor};
 
 use super::entry::{DataDigest, EntryDigest, EntryKind, EntryMeta, Xattrs, list, split_names, xattr_counts};
+use super::whiteout::is_whiteout;
 use crate::error::{At, Error, Result};
 
 /// How everything is opened. Not blocking: should a pipe take the place of a file, opening it must not hang.

@@ -49,6 +49,12 @@ pub struct PruneOptions {
     pub dry_run: bool,
 }
 
+impl PruneOptions {
+    fn takes_mounts(&self) -> bool {
+        (self.all || self.only_mounts) && !self.only_records
+    }
+}
+
 /// What [`Store::prune_images`] may take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneImagesOptions {
@@ -88,8 +94,7 @@ impl Store {
     /// [`crate::Error::InUse`] while a builder holds a [`crate::Lease`], this process included.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         self.prune_with(wait(options.wait), options.dry_run, Some(options), |state| {
-            let chosen = (options.all || options.only_mounts) && !options.only_records;
-            if chosen || options.keep_bytes.is_some() {
+            if options.takes_mounts() || options.keep_bytes.is_some() {
                 state.measure_mounts(self.root());
             }
             state.evict(options);

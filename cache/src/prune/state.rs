@@ -190,7 +190,7 @@ impl State {
             let records = self.records.iter().filter(|record| record.output.is_some() && !spared.contains(&record.seq));
             candidates.extend(records.map(|record| (record.last_used_ms, Candidate::Record(record.seq))));
         }
-        if (options.all || options.only_mounts) && !options.only_records {
+        if options.takes_mounts() {
             candidates.extend(self.mounts.iter().map(|mount| (mount.last_used_ms, Candidate::Mount(mount.id))));
         }
         candidates.retain(|(last_used_ms, _)| old_enough(*last_used_ms));

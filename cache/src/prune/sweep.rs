@@ -13,8 +13,8 @@ use crate::mount;
 use crate::store::Store;
 use crate::trash;
 
-/// Removes layers, blobs and cache mounts that have no row: what a process left that was killed between rename and insert. The
-/// caller has the store alone. Tells how many bytes of blobs that freed.
+/// Removes layers, blobs and cache mounts that have no row: what a process left that was killed between rename and
+/// insert. The caller has the store alone. Tells how many bytes of blobs that freed.
 pub(crate) fn sweep_orphans(store: &Store) -> Result<u64> {
     let root = store.root();
     let known = store.read(|db| {

@@ -1,9 +1,9 @@
 //! All targets and groups, and what a command line asks of them.
 
-use std::collections::btree_map::Entry;
+use std::collections::btree_map;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::entry::{self, Kind};
+use super::entry::{Entry, Kind};
 use super::error::{BakeError, BakeResult};
 use super::glob;
 use super::overrides::Overrides;
@@ -87,7 +87,7 @@ impl Config {
             let mut members = Members::default();
             self.members(name, &mut members, 0)?;
             for target in members.targets {
-                if let Entry::Vacant(vacant) = selected.targets.entry(target) {
+                if let btree_map::Entry::Vacant(vacant) = selected.targets.entry(target) {
                     let resolved = self.resolve(vacant.key(), overrides)?;
                     vacant.insert(resolved);
                 }
@@ -228,7 +228,7 @@ impl Config {
             }
             if !targets.contains_key(link) {
                 let mut linked = self.resolve(link, overrides).map_err(|error| error.at_target(&target))?;
-                linked.outputs = entry::Entry::of_text(Kind::Output, "type=cacheonly").ok();
+                linked.outputs = Some(Entry::of_text(Kind::Output, "type=cacheonly")?);
                 linked.linked = true;
                 targets.insert(link.to_owned(), linked);
             }

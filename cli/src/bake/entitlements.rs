@@ -3,12 +3,15 @@
 //! A definition can come from elsewhere: it reads and writes files outside the working directory, and weakens the
 //! sandbox, only with `--allow`.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::entry::Entry;
 use super::error::{BakeError, BakeResult};
+use super::remote::is_remote;
+use super::requests::{local, of_target, places};
 use super::target::Target;
-use super::variables::truth;
+use crate::csv::truth;
+use crate::paths::resolved;
 
 /// What `--allow` grants.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ impl Entitlements {
     pub(crate) fn parse(flags: &[String]) -> BakeResult<Self> {
         let mut granted = Self::default();
         if let Ok(here) = std::env::current_dir() {
+            let here = resolved(&here);
             granted.read.push(here.clone());
             granted.write.push(here);
         }
@@ -92,7 +96,7 @@ impl Entitlements {
                     need(format!("fs.write={}", path.display()), format!("writes to {}", path.display()));
                 }
             }
-            for path in read(target).map(|path| resolved(Path::new(path))) {
+            for path in read(target)?.iter().map(|path| resolved(Path::new(path))) {
                 if !self.all_read && !within(&path, &self.read) {
                     need(format!("fs.read={}", path.display()), format!("reads {}", path.display()));
                 }
@@ -117,40 +121,18 @@ fn written(target: &Target) -> impl Iterator<Item = &str> {
     outputs.chain(caches.filter_map(|cache| cache.field("dest")))
 }
 
-fn read(target: &Target) -> impl Iterator<Item = &str> {
+fn read(target: &Target) -> BakeResult<Vec<String>> {
+    let (context, dockerfile) = places(target).map_err(|error| of_target(error, target))?;
+    let directories = target.contexts.values().filter(|source| !source.starts_with("target:"));
+    let directories = directories.map(|source| local(source).to_owned());
+    let own = [context].into_iter().chain(dockerfile).chain(directories).filter(|place| !is_remote(place));
     let caches = target.cache_from.iter().filter(|cache| cache.field("type") == Some("local"));
     let secrets = target.secrets.iter().filter_map(|secret| secret.field("src"));
     let keys = target.ssh.iter().flat_map(Entry::paths);
-    caches.filter_map(|cache| cache.field("src")).chain(secrets).chain(keys)
+    let others = caches.filter_map(|cache| cache.field("src")).chain(secrets).chain(keys);
+    Ok(own.chain(others.map(str::to_owned)).collect())
 }
 
 fn within(path: &Path, granted: &[PathBuf]) -> bool {
-    granted.iter().any(|directory| path.starts_with(resolved(directory)))
-}
-
-/// Where a path leads: links resolved as far as there is something.
-fn resolved(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut there = PathBuf::from("/");
-    let mut parts = absolute.components().skip(1);
-    for part in parts.by_ref() {
-        if part == Component::ParentDir {
-            there.pop();
-            continue;
-        }
-        let next = there.join(part);
-        if let Ok(found) = next.canonicalize() {
-            there = found;
-        } else {
-            there = next;
-            break;
-        }
-    }
-    for part in parts {
-        match part {
-            Component::ParentDir => drop(there.pop()),
-            part => there.push(part),
-        }
-    }
-    there
+    granted.iter().any(|directory| path.starts_with(directory))
 }

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::csv;
 use super::error::{BakeError, BakeResult};
 use super::value::Value;
-use super::variables::truth;
+use crate::csv::{self, truth};
 
 /// Which attribute an entry is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! What is wrong with a bake file, and where.
 
 use std::fmt;
-use std::io::IsTerminal;
 use std::ops::Range;
 
 use builder_frontend::diagnostic::Diagnostic;
 
 use crate::error::CliError;
+use crate::output;
 
 /// A place in one of the files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,9 +77,7 @@ impl BakeError {
         };
         let diagnostic =
             Diagnostic { message: self.message, span: span.range.clone(), label: None, help: self.help.clone() };
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let coloured = std::io::stderr().is_terminal() && !no_colour;
-        CliError::Diagnosed(format!("{}\n", diagnostic.render(&file.name, &file.text, coloured)))
+        CliError::Diagnosed(format!("{}\n", output::drawn(&diagnostic, &file.name, &file.text)))
     }
 }
 

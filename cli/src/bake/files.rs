@@ -1,14 +1,14 @@
 //! Finding and reading the files that define what to build.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 use super::error::{BakeError, BakeResult, SourceFile};
 use super::functions::clean;
 use super::remote::is_remote;
 use super::syntax::{Body, json, native};
-use super::variables::truth;
+use crate::csv::truth;
 
 /// The largest file.
 const MAX_FILE: u64 = 16 << 20;
@@ -75,18 +75,26 @@ pub(crate) fn read(names: &[String]) -> BakeResult<Vec<SourceFile>> {
 }
 
 fn read_file(name: &str, path: &str) -> BakeResult<SourceFile> {
-    let fail = |error: std::io::Error| BakeError::new(format!("{name} can't be read: {error}"));
-    let mut bytes = Vec::new();
-    if path == "-" {
-        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
-    } else {
-        let file = fs::File::open(path).map_err(fail)?;
-        if file.metadata().map_err(fail)?.is_dir() {
-            return Err(BakeError::new(format!("{name} is a directory")).help("name the file in it"));
-        }
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if path == "-" { take("<stdin>", std::io::stdin()) } else { open(name, Path::new(path)) }
+}
+
+/// Reads a file of this machine; `name` is what people call it.
+pub(crate) fn open(name: &str, path: &Path) -> BakeResult<SourceFile> {
+    let file = fs::File::open(path).map_err(|error| unreadable(name, &error))?;
+    if file.metadata().map_err(|error| unreadable(name, &error))?.is_dir() {
+        return Err(BakeError::new(format!("{name} is a directory")).help("name the file in it"));
     }
-    source(if path == "-" { "<stdin>" } else { name }, bytes)
+    take(name, file)
+}
+
+fn take(name: &str, from: impl Read) -> BakeResult<SourceFile> {
+    let mut bytes = Vec::new();
+    from.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    source(name, bytes)
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> BakeError {
+    BakeError::new(format!("{name} can't be read: {error}"))
 }
 
 /// A file that was read.

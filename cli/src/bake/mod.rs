@@ -13,7 +13,6 @@
 
 mod compose;
 mod config;
-mod csv;
 mod decode;
 mod definitions;
 mod entitlements;
@@ -49,6 +48,7 @@ use self::remote::Called;
 use crate::build::{self, BuildRequest, CallRequest, Session};
 use crate::commands::Global;
 use crate::commands::bake::BakeArgs;
+use crate::csv;
 use crate::error::CliResult;
 use crate::output;
 
@@ -101,7 +101,7 @@ fn prepare(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> Bak
     config.remote = called.remote;
     if let Some(list) = args.list {
         return Ok(Prepared::Text(if list.variables {
-            print::variables(listed, list)?
+            print::variables(listed, list)
         } else {
             print::targets(&config, list)
         }));
@@ -172,7 +172,7 @@ fn flags(args: &BakeArgs) -> Vec<String> {
     }
     for (kind, value) in [("sbom", &args.sbom), ("provenance", &args.provenance)] {
         if let Some(value) = value {
-            let options = match variables::truth(value) {
+            let options = match csv::truth(value) {
                 Some(wanted) => format!("disabled={}", !wanted),
                 None => value.clone(),
             };
@@ -193,7 +193,7 @@ fn variables(flags: &[String]) -> BakeResult<BTreeMap<String, String>> {
 
 /// The environment sets variables unless somebody turned that off.
 fn environment_counts() -> bool {
-    let disabled = std::env::var("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP").ok().and_then(|text| variables::truth(&text));
+    let disabled = std::env::var("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP").ok().and_then(|text| csv::truth(&text));
     disabled != Some(true)
 }
 
@@ -215,12 +215,15 @@ fn answer(global: &Global, asked: &[(&BuildRequest, CallRequest)], selected: &Se
     for (position, (request, call)) in asked.iter().enumerate() {
         let name = request.name.as_deref().unwrap_or_default();
         let mut text = String::new();
-        let code = build::check::reply(global, request, *call, &mut |part| {
+        // They are parts of one answer, whatever form a definition asks for.
+        let call = CallRequest { json, ..*call };
+        let code = build::check::reply(global, request, call, &mut |part| {
             text.push_str(part);
             Ok(())
         });
         if json {
-            let method = serde_json::from_str(&text).unwrap_or(serde_json::Value::Null);
+            // Nothing was said when the question failed.
+            let method = if text.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&text)? };
             answers.insert(name.to_owned(), (call.name(), method));
         } else {
             let mut heading = if position == 0 { String::new() } else { "\n".to_owned() };

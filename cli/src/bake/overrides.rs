@@ -7,60 +7,51 @@ use super::entry::{Entry, Kind};
 use super::error::{BakeError, BakeResult};
 use super::glob;
 use super::target::Target;
-use super::variables::truth;
+use crate::csv::truth;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One value: the last counts.
+    One,
+    /// Several values: they are gathered.
+    List,
+    /// A name behind the key: `args.NAME`.
+    Map,
+}
 
 /// What can be set.
-const KEYS: &[&str] = &[
-    "annotations",
-    "args",
-    "attest",
-    "cache-from",
-    "cache-to",
-    "call",
-    "context",
-    "contexts",
-    "dockerfile",
-    "entitlements",
-    "extra-hosts",
-    "labels",
-    "load",
-    "network",
-    "no-cache",
-    "no-cache-filter",
-    "output",
-    "platform",
-    "policy",
-    "pull",
-    "push",
-    "resources",
-    "secret",
-    "secrets",
-    "shm-size",
-    "ssh",
-    "tags",
-    "target",
-    "ulimits",
+const KEYS: &[(&str, Form)] = &[
+    ("annotations", Form::List),
+    ("args", Form::Map),
+    ("attest", Form::List),
+    ("cache-from", Form::List),
+    ("cache-to", Form::List),
+    ("call", Form::One),
+    ("context", Form::One),
+    ("contexts", Form::Map),
+    ("dockerfile", Form::One),
+    ("entitlements", Form::List),
+    ("extra-hosts", Form::Map),
+    ("labels", Form::Map),
+    ("load", Form::One),
+    ("network", Form::One),
+    ("no-cache", Form::One),
+    ("no-cache-filter", Form::List),
+    ("output", Form::List),
+    ("platform", Form::List),
+    ("policy", Form::List),
+    ("pull", Form::One),
+    ("push", Form::One),
+    ("resources", Form::Map),
+    ("secret", Form::Map),
+    ("secrets", Form::List),
+    ("shm-size", Form::One),
+    ("ssh", Form::List),
+    ("tags", Form::List),
+    ("target", Form::One),
+    ("ulimits", Form::List),
 ];
-
-/// Lists: several values of one key are gathered.
-const LISTS: &[&str] = &[
-    "annotations",
-    "attest",
-    "cache-from",
-    "cache-to",
-    "entitlements",
-    "no-cache-filter",
-    "output",
-    "platform",
-    "policy",
-    "secrets",
-    "ssh",
-    "tags",
-    "ulimits",
-];
-
-/// Keys with a name behind them: `args.NAME`.
-const MAPS: &[&str] = &["args", "contexts", "extra-hosts", "labels", "resources", "secret"];
 
 /// What to change, by target and key.
 #[derive(Debug, Default)]
@@ -100,13 +91,12 @@ impl Overrides {
                 return Err(fail("write TARGET.KEY=VALUE".to_owned()));
             };
             let member = parts.next().map(str::to_owned);
-            if !KEYS.contains(&name) {
-                let error = fail(format!("there is no key `{name}`"));
-                return Err(error
-                    .suggest(name, KEYS.iter().copied())
-                    .help(format!("the keys are {}", KEYS.join(", "))));
-            }
-            if MAPS.contains(&name) != member.is_some() {
+            let Some((_, form)) = KEYS.iter().find(|(key, _)| *key == name) else {
+                let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+                let error = fail(format!("there is no key `{name}`")).suggest(name, keys.iter().copied());
+                return Err(error.help(format!("the keys are {}", keys.join(", "))));
+            };
+            if (*form == Form::Map) != member.is_some() {
                 return Err(fail(match member {
                     None => format!("write {pattern}.{name}.NAME=VALUE"),
                     Some(_) => format!("`{name}` has no members: write {pattern}.{name}=VALUE"),
@@ -128,7 +118,7 @@ impl Overrides {
                 found = true;
                 let key = Key { name: name.to_owned(), member: member.clone() };
                 let change = overrides.targets.entry(target.name.clone()).or_default().entry(key).or_default();
-                if LISTS.contains(&name) {
+                if *form == Form::List {
                     change.append = append;
                     change.values.push(value.clone());
                 } else {
@@ -179,7 +169,7 @@ impl Change {
             "entitlements" => target.entitlements.extend(self.values.clone()),
             "extra-hosts" => drop(target.extra_hosts.insert(member, value)),
             "labels" => drop(target.labels.insert(member, value)),
-            "load" if flag(&value)? => load(target),
+            "load" if flag(&value)? => load(target)?,
             "load" => {}
             "network" => target.network = Some(value),
             "no-cache" => target.no_cache = Some(flag(&value)?),
@@ -257,14 +247,15 @@ fn push(target: &mut Target, wanted: bool) -> BakeResult<()> {
 }
 
 /// `--load`: into the store, unless files are written somewhere.
-fn load(target: &mut Target) {
+fn load(target: &mut Target) -> BakeResult<()> {
     let outputs = target.outputs.get_or_insert_default();
     let kind = |output: &Entry| output.field("type").unwrap_or_default().to_owned();
     let there = outputs.iter().any(|output| kind(output) == "docker" && output.field("dest").is_none());
     let files = |kind: &str| !matches!(kind, "docker" | "image" | "registry" | "oci");
     if !there && !outputs.iter().any(|output| files(&kind(output))) {
-        outputs.extend(Entry::of_text(Kind::Output, "type=docker").unwrap_or_default());
+        outputs.extend(Entry::of_text(Kind::Output, "type=docker")?);
     }
+    Ok(())
 }
 
 /// Another source for a secret that the target has.

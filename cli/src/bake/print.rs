@@ -6,7 +6,6 @@ use serde_json::{Map, Value as Json, json};
 
 use super::config::{Config, Selected};
 use super::definitions::ListedVariable;
-use super::error::{BakeError, BakeResult};
 use super::target::Target;
 use crate::output;
 
@@ -108,7 +107,7 @@ pub(crate) fn targets(config: &Config, list: List) -> String {
 }
 
 /// All variables.
-pub(crate) fn variables(variables: Vec<ListedVariable>, list: List) -> BakeResult<String> {
+pub(crate) fn variables(variables: Vec<ListedVariable>, list: List) -> String {
     if list.json {
         let row = |variable: &ListedVariable| {
             let mut row = Map::from_iter([("name".to_owned(), json!(variable.name))]);
@@ -122,15 +121,12 @@ pub(crate) fn variables(variables: Vec<ListedVariable>, list: List) -> BakeResul
             }
             Json::Object(row)
         };
-        let rows: Json = variables.iter().map(row).collect();
-        return serde_json::to_string_pretty(&rows)
-            .map(|text| text + "\n")
-            .map_err(|error| BakeError::new(error.to_string()));
+        return format!("{:#}\n", variables.iter().map(row).collect::<Json>());
     }
     let mut table = vec![["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"].map(str::to_owned).to_vec()];
     table.extend(variables.into_iter().map(|variable| {
         let value = variable.value.unwrap_or_else(|| "<null>".to_owned());
         vec![variable.name, variable.kind, value, variable.description]
     }));
-    Ok(output::table(&table))
+    output::table(&table)
 }

@@ -74,7 +74,7 @@ impl<'a> Order<'a> {
     }
 }
 
-fn of_target(error: BakeError, target: &Target) -> BakeError {
+pub(super) fn of_target(error: BakeError, target: &Target) -> BakeError {
     let error = BakeError { message: format!("target {}: {}", target.name, error.message), ..error };
     match &target.span {
         Some(span) => error.at(span),
@@ -107,7 +107,7 @@ fn words(target: &Target, granted: &Entitlements) -> BakeResult<Vec<String>> {
     }
     let directories = target.contexts.iter().filter(|(_, source)| !source.starts_with("target:"));
     directories.for_each(|(name, source)| {
-        words.push("build-context", &format!("{name}={}", source.strip_prefix("cwd://").map_or(source.as_str(), here)));
+        words.push("build-context", &format!("{name}={}", local(source)));
     });
     words.each("tag", target.tags.iter().flatten());
     words.each("platform", target.platforms.iter().flatten());
@@ -153,17 +153,17 @@ fn unsupported(target: &Target) -> BakeResult<()> {
 }
 
 /// The context and the Dockerfile. A Dockerfile's path is relative to its context.
-fn places(target: &Target) -> BakeResult<(String, Option<String>)> {
+pub(super) fn places(target: &Target) -> BakeResult<(String, Option<String>)> {
     let context = target.context.as_deref().unwrap_or(".");
     let file = target.dockerfile.as_deref().unwrap_or("Dockerfile");
     if context == "-" || file == "-" {
         let what = if file == "-" { "the Dockerfile" } else { "the context" };
         return Err(BakeError::new(format!("{what} can't come from standard input in a bake definition")));
     }
-    let context = context.strip_prefix("cwd://").map_or(context, here);
+    let context = local(context);
     let file = match file.strip_prefix("cwd://") {
         _ if target.dockerfile_inline.is_some() => None,
-        Some(file) => Some(here(file).to_owned()),
+        Some(_) => Some(local(file).to_owned()),
         None if file == "Dockerfile" => None,
         None if is_remote(context) || is_remote(file) || file.starts_with('/') => Some(file.to_owned()),
         None => Some(format!("{}/{file}", context.trim_end_matches('/'))),
@@ -171,8 +171,13 @@ fn places(target: &Target) -> BakeResult<(String, Option<String>)> {
     Ok((context.to_owned(), file))
 }
 
-fn here(path: &str) -> &str {
-    if path.is_empty() { "." } else { path }
+/// A place without `cwd://`, which says that it is on this machine.
+pub(super) fn local(place: &str) -> &str {
+    match place.strip_prefix("cwd://") {
+        Some("") => ".",
+        Some(path) => path,
+        None => place,
+    }
 }
 
 /// `type=docker` without a file loads the image: into the store.

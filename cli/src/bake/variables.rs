@@ -1,10 +1,10 @@
 //! Variables: their defaults, and what the environment and `--var` put in their place.
 
-use super::csv;
 use super::error::{BakeError, BakeResult, Span};
 use super::syntax::{Block, Expression, json};
 use super::types::Type;
 use super::value::{Number, Value};
+use crate::csv::{self, truth};
 
 /// A `variable` block.
 #[derive(Debug)]
@@ -130,13 +130,4 @@ fn from_text(wanted: &Type, text: &str) -> BakeResult<Value> {
         _ => return Err(BakeError::new(format!("unsupported type {wanted}"))),
     };
     wanted.convert(value)
-}
-
-/// What counts as true and false in the environment.
-pub(crate) fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }

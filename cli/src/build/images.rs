@@ -29,10 +29,12 @@ impl Images for StoreImages<'_> {
         let found = match found {
             Some(found) => store::for_platform(self.0, &full, found, platform).map_err(|error| fail(&error))?,
             // As in Docker, an id of the store is a base image, too; what is shorter is a name that is not there.
-            None if reference.trim_start_matches("sha256:").len() >= SHORT_ID => match store::find(self.0, reference) {
-                Ok(found) if found.name.is_none() => found.image,
-                _ => return Err(missing(reference, &full)),
-            },
+            None if reference.trim_start_matches("sha256:").len() >= SHORT_ID => {
+                match store::try_find(self.0, reference).map_err(|error| fail(&error))? {
+                    Some(found) if found.name.is_none() => found.image,
+                    _ => return Err(missing(reference, &full)),
+                }
+            }
             None => return Err(missing(reference, &full)),
         };
         let config = store::config(self.0, &found.id).map_err(|error| fail(&error))?;

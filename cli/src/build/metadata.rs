@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::export::Exported;
 use super::request::BuildRequest;
 use crate::container::random_name;
+use crate::csv::boolean;
 use crate::error::CliResult;
-use crate::outputs::boolean;
 use crate::progress::Warning;
 use crate::whole_file;
 

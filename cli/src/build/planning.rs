@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -28,6 +27,7 @@ use super::report::Origins;
 use super::request::BuildRequest;
 use super::source::{self, BuildSource, Fetcher};
 use crate::error::{CliError, CliResult};
+use crate::output;
 use crate::progress::{Progress, Step, Warning};
 
 /// What became of a request.
@@ -236,8 +236,7 @@ pub(super) const FAILED: &str = "failed to build: failed to solve: ";
 /// Ends a step with what is wrong with its Dockerfile.
 fn shown(step: Step, source: &BuildSource, diagnostic: &Diagnostic, summary: &str) -> CliError {
     step.failed(diagnostic.message.clone());
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let drawn = diagnostic.render(&source.name, &source.text, coloured);
+    let drawn = output::drawn(diagnostic, &source.name, &source.text);
     CliError::Diagnosed(format!("{drawn}\nERROR: {FAILED}{summary}\n"))
 }
 

@@ -9,8 +9,10 @@ use builder_frontend::platform::Platform;
 use super::check::{CallRequest, Method};
 use super::export;
 use crate::commands::build::BuildArgs;
+use crate::csv::boolean;
 use crate::error::{CliError, CliResult};
-use crate::outputs::{OutputSpec, boolean};
+use crate::outputs::OutputSpec;
+use crate::paths::resolved;
 use crate::progress::{self, Mode};
 use crate::sync::{self, Durability};
 
@@ -135,35 +137,30 @@ impl Session {
 
 /// Refuses outputs that would destroy each other, before anything is built.
 pub(super) fn check_destinations(session: &Session, outputs: &[Vec<OutputSpec>]) -> CliResult<()> {
-    let mut places: BTreeMap<PathBuf, bool> = BTreeMap::new();
-    for (path, shared) in outputs.iter().flatten().filter_map(OutputSpec::destination) {
+    let mut destinations = Vec::new();
+    for (request, outputs) in outputs.iter().enumerate() {
+        destinations.extend(outputs.iter().filter_map(|output| Destination::of(request, output)));
+    }
+    let mut taken: BTreeMap<&Path, bool> = BTreeMap::new();
+    for Destination { path, place, shared, .. } in &destinations {
         // Devices and pipes take what comes.
         if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             continue;
         }
-        let place = place(path)?;
-        if places.insert(place, shared).is_some_and(|before| !(before && shared)) {
+        if taken.insert(place, *shared).is_some_and(|before| !(before && *shared)) {
             return Err(CliError::Usage(format!(
                 "two outputs go to {}, and only one would be left: give them different names",
                 path.display()
             )));
         }
     }
-    // What one output makes of a name, a link above all, must not decide where another one writes.
-    for outputs in outputs {
-        let locals = outputs.iter().filter(|output| matches!(output, OutputSpec::Local(_)));
-        for (outer, _) in locals.filter_map(OutputSpec::destination) {
-            let outer_place = place(outer)?;
-            for (inner, _) in outputs.iter().filter_map(OutputSpec::destination) {
-                let inner_place = place(inner)?;
-                if inner_place != outer_place && inner_place.starts_with(&outer_place) {
-                    return Err(CliError::Usage(format!(
-                        "the output {} lies inside the output {}: put them side by side",
-                        inner.display(),
-                        outer.display()
-                    )));
-                }
-            }
+    for outer in destinations.iter().filter(|outer| outer.tree) {
+        if let Some(inner) = destinations.iter().find(|inner| outer.spoils(inner)) {
+            return Err(CliError::Usage(format!(
+                "the output {} lies inside the output {}: put them side by side",
+                inner.path.display(),
+                outer.path.display()
+            )));
         }
     }
     match outputs.iter().flatten().filter(|output| output.is_stdout()).count() {
@@ -178,15 +175,73 @@ pub(super) fn check_destinations(session: &Session, outputs: &[Vec<OutputSpec>])
     }
 }
 
-/// A path without links, as far as it exists.
-fn place(path: &Path) -> std::io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    Ok(match found {
-        Some((above, real)) => match path.strip_prefix(above) {
-            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-            _ => real,
-        },
-        None => path,
-    })
+/// Where an output goes.
+struct Destination<'a> {
+    /// Whose output it is.
+    request: usize,
+    path: &'a Path,
+    /// Without links, as far as it exists.
+    place: PathBuf,
+    /// Others may write there, too.
+    shared: bool,
+    /// The files of the result go there.
+    tree: bool,
+}
+
+impl<'a> Destination<'a> {
+    fn of(request: usize, output: &'a OutputSpec) -> Option<Self> {
+        let (path, shared) = output.destination()?;
+        Some(Self { request, path, place: resolved(path), shared, tree: matches!(output, OutputSpec::Local(_)) })
+    }
+
+    /// Whether what is written here spoils what is written there. What an output makes of a name, a link above all,
+    /// must not decide where another one of the same result writes; and one that is alone in its directory removes
+    /// whatever others write into it.
+    fn spoils(&self, inner: &Self) -> bool {
+        let inside = inner.place != self.place && inner.place.starts_with(&self.place);
+        inside && (inner.request == self.request || !self.shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_keep_out_of_each_others_way() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir(dir.path().join("there")).expect("a fresh name");
+        std::os::unix::fs::symlink("there", dir.path().join("link")).expect("a fresh name");
+        let session = Session::new(Some(Mode::Plain), false, false, None).expect("nothing is odd");
+        let check = |requests: &[&[&str]]| {
+            let spec = |text: &&str| {
+                let text = text.replace("dest=", &format!("dest={}/", dir.path().display()));
+                text.parse::<OutputSpec>().expect("an output")
+            };
+            let outputs: Vec<Vec<_>> = requests.iter().map(|outputs| outputs.iter().map(spec).collect()).collect();
+            check_destinations(&session, &outputs).map_err(|error| error.to_string())
+        };
+        let (local, alone) = ("type=local,dest=out", "type=local,mode=delete,dest=out");
+        for fine in [
+            &[&[local][..], &[local]][..],
+            &[&[local], &["type=local,dest=out/a"], &["type=tar,dest=out/a.tar"]],
+            &[&[local, "type=local,dest=out-too"]],
+            &[&[alone], &["type=local,dest=beside"]],
+            &[&["type=oci,tar=false,dest=out"], &["type=oci,tar=false,dest=out"]],
+        ] {
+            assert_eq!(check(fine), Ok(()), "{fine:?}");
+        }
+        for (wrong, says) in [
+            (&[&[local][..], &[alone]][..], "two outputs go to"),
+            (&[&["type=tar,dest=x"], &["type=oci,dest=new/../x"]], "two outputs go to"),
+            (&[&["type=tar,dest=link/x"], &["type=tar,dest=there/x"]], "two outputs go to"),
+            (&[&[local, "type=tar,dest=out/a/b.tar"]], "lies inside"),
+            (&[&["type=local,dest=out/a", local]], "lies inside"),
+            (&[&[alone], &["type=local,dest=out/a"]], "lies inside"),
+            (&[&["type=tar,dest=link/x"], &["type=local,mode=delete,dest=there"]], "lies inside"),
+        ] {
+            let error = check(wrong).expect_err("it is refused");
+            assert!(error.contains(says), "{wrong:?}: {error}");
+        }
+    }
 }

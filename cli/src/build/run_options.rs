@@ -13,8 +13,8 @@ use builder_executor::secret::{MAX_SECRET, SecretSource};
 use clap::Args;
 
 use crate::commands::build::BuildArgs;
+use crate::csv::{boolean, fields};
 use crate::error::{CliError, CliResult};
-use crate::outputs::{boolean, fields};
 
 /// Names the socket of the user's agent.
 const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";

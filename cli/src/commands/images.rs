@@ -116,6 +116,8 @@ fn render(rows: &[Row<'_>], args: &ImagesArgs) -> String {
 
 fn split(name: &str) -> (String, String) {
     let familiar = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar());
+    // A digest is no tag.
+    let familiar = familiar.split_once('@').map_or(familiar.clone(), |(name, _)| name.to_owned());
     match familiar.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
         _ => (familiar, "<none>".to_owned()),

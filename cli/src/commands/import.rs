@@ -93,7 +93,7 @@ fn open(source: &str) -> CliResult<Box<dyn Read + Send>> {
         return Ok(Box::new(io::stdin()));
     }
     if source.starts_with("http://") || source.starts_with("https://") {
-        return Ok(Box::new(Client::new().get(source)?));
+        return Ok(Box::new(Client::new()?.get(source)?));
     }
     let path = Path::new(source);
     if path.is_dir() {

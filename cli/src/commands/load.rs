@@ -83,7 +83,8 @@ fn load_one(store: &Store, args: &LoadArgs, options: &LoadOptions) -> CliResult<
     })
 }
 
-/// A name that was loaded for several platforms stands for all of them; without a platform it means the first.
+/// A name that was loaded for several platforms stands for all of them; without a platform it means this machine's, or else
+/// the first.
 fn name_all(store: &Store, images: &[LoadedImage]) -> CliResult<()> {
     let mut named: BTreeMap<String, Vec<(String, BlobDigest)>> = BTreeMap::new();
     for image in images {

@@ -1,6 +1,6 @@
 //! Attestations: none are made yet, and saying that none are wanted is fine.
 
-use super::{boolean, fields};
+use crate::csv::{boolean, fields};
 use crate::error::{CliError, CliResult};
 
 /// What a build argument that asks for attestations begins with.

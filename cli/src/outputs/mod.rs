@@ -1,11 +1,10 @@
 //! `-o`: where the result of a build goes, and in which form.
 //!
 //! [`OutputSpec`] is what one `-o` says, in the words of buildx; [`parse`] reads it. [`annotation`] has the annotations
-//! of `-o` and of `--annotation`, [`attest`] the attestations, [`csv`] the language that they have in common.
+//! of `-o` and of `--annotation`, [`attest`] the attestations.
 
 mod annotation;
 mod attest;
-mod csv;
 mod parse;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +13,6 @@ use builder_image::compress::{Compression as Codec, Encoding};
 
 pub(crate) use self::annotation::Annotations;
 pub(crate) use self::attest::check_attestations;
-pub(crate) use self::csv::{boolean, fields};
 
 /// One output of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +141,16 @@ pub(crate) enum ArchiveKind {
     Oci,
     /// What `docker load` reads (and an OCI layout, too).
     Docker,
+}
+
+impl ArchiveKind {
+    /// How layers are compressed where nothing is said.
+    pub(crate) fn codec(self) -> Codec {
+        match self {
+            Self::Oci => Codec::Gzip,
+            Self::Docker => Codec::Uncompressed,
+        }
+    }
 }
 
 /// How layers are compressed by commands that write an image as it is.

@@ -6,10 +6,8 @@ use std::str::FromStr;
 use builder_frontend::plan::EPOCHS;
 use builder_image::compress::Compression as Codec;
 
-use super::{
-    ArchiveKind, ArchiveOutput, Dest, Epoch, ImageForm, ImageOutput, LocalOutput, OutputSpec, TarOutput, boolean,
-    fields,
-};
+use super::{ArchiveKind, ArchiveOutput, Dest, Epoch, ImageForm, ImageOutput, LocalOutput, OutputSpec, TarOutput};
+use crate::csv::{boolean, fields};
 
 /// What every image takes.
 const OF_IMAGES: [&str; 14] = [
@@ -353,7 +351,7 @@ mod tests {
             ("type=local,dest=x,compression=gzip", "no option compression"),
             ("type=registry", "not supported yet"),
             ("type=image,push=true", "not supported yet"),
-            ("type=docker,context=other", "no"),
+            ("type=docker,context=other", "names a Docker engine"),
             ("type=image,prefer-nondist-layers=true", "not supported"),
             ("type=image,annotation-layer.x=y", "can't be annotated"),
             ("type=image,colour=red", "option `colour`"),

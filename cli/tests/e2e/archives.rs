@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 pub(crate) use self::peers::Podman;
 use crate::kit::{Background, Lab, Ran, tool};
+use crate::layout::{Layout, digest, filter, fresh, skopeo, text};
 
 /// What the image `app` prints when it runs.
 const GREETING: &str = "made by a step\nfrom the context\n";
@@ -26,10 +26,6 @@ fn sample() -> Lab {
         &[("sub/file", "from the context\n")],
     );
     lab
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
 }
 
 /// The id of an image.
@@ -48,11 +44,6 @@ fn save(lab: &Lab, args: &[&str]) -> PathBuf {
     file
 }
 
-/// A path at which nothing is.
-fn fresh(lab: &Lab, name: &str) -> PathBuf {
-    lab.context(&[]).join(name)
-}
-
 /// Loads into a store of its own, and tells what was said.
 #[track_caller]
 fn loaded(input: &Path) -> (Lab, String) {
@@ -68,21 +59,6 @@ fn assert_same_app(lab: &Lab, expected: &str) {
     assert_eq!(lab.ok(&["run", "app"]).stdout, GREETING);
 }
 
-/// Runs a command of the machine with this file as its input, and returns all it prints.
-#[track_caller]
-fn filter(program: &str, args: &[&str], input: &Path) -> Vec<u8> {
-    let input = File::open(input).expect("it is there");
-    let output =
-        Command::new(program).args(args).stdin(input).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
-}
-
 /// Everything that images consist of in the store; leftovers of a failure would be among it.
 pub(crate) fn content(lab: &Lab) -> Vec<PathBuf> {
     let list = |place: &str| fs::read_dir(lab.root().join(place)).into_iter().flatten().flatten();
@@ -90,65 +66,6 @@ pub(crate) fn content(lab: &Lab) -> Vec<PathBuf> {
         ["blobs/sha256", "snapshots", "active"].into_iter().flat_map(list).map(|entry| entry.path()).collect();
     found.sort();
     found
-}
-
-/// The files of an archive, to look into and to change.
-struct Layout(PathBuf);
-
-impl Layout {
-    fn of(lab: &Lab, archive: &Path) -> Self {
-        let dir = lab.context(&[]);
-        tool("tar", &["-C".as_ref(), dir.as_ref(), "-xf".as_ref(), archive.as_ref()]);
-        Self(dir)
-    }
-
-    fn json(&self, path: &str) -> Value {
-        let bytes = fs::read(self.0.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-        serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
-
-    fn write(&self, path: &str, value: &Value) {
-        fs::write(self.0.join(path), value.to_string()).expect("ours");
-    }
-
-    fn blob(&self, descriptor: &Value) -> PathBuf {
-        let digest = descriptor["digest"].as_str().unwrap_or_else(|| panic!("no digest in {descriptor}"));
-        self.0.join("blobs").join(digest.replace(':', "/"))
-    }
-
-    /// What a descriptor names.
-    fn follow(&self, descriptor: &Value) -> Value {
-        serde_json::from_slice(&fs::read(self.blob(descriptor)).expect("it is there")).expect("JSON")
-    }
-
-    /// The manifest of the first image.
-    fn manifest(&self) -> Value {
-        self.follow(&self.json("index.json")["manifests"][0])
-    }
-
-    /// Adds a blob, and makes a descriptor name it.
-    fn put(&self, descriptor: &mut Value, bytes: &[u8]) {
-        descriptor["digest"] = digest(bytes).into();
-        descriptor["size"] = bytes.len().into();
-        fs::write(self.blob(descriptor), bytes).expect("ours");
-    }
-
-    /// Changes the first image's config and manifest, and all digests with them.
-    fn edit(&self, change: impl FnOnce(&mut Value, &mut Value)) {
-        let mut index = self.json("index.json");
-        let mut manifest = self.manifest();
-        let mut config = self.follow(&manifest["config"]);
-        change(&mut config, &mut manifest);
-        self.put(&mut manifest["config"], config.to_string().as_bytes());
-        self.put(&mut index["manifests"][0], manifest.to_string().as_bytes());
-        self.write("index.json", &index);
-    }
-
-    fn pack(&self, lab: &Lab) -> PathBuf {
-        let file = fresh(lab, "packed.tar");
-        tool("tar", &["-C".as_ref(), self.0.as_ref(), "-cf".as_ref(), file.as_ref(), ".".as_ref()]);
-        file
-    }
 }
 
 #[test]
@@ -271,10 +188,10 @@ fn build_writes_archives_in_each_format_and_compression() {
         assert_eq!(layout.0.join("manifest.json").exists(), options.starts_with("type=docker"), "{options}");
         assert_eq!(layout.json("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
         let (suffix, magic) = kinds[kind];
-        let manifest = layout.manifest();
+        let manifest = layout.follow(&layout.json("index.json")["manifests"][0]);
         for layer in manifest["layers"].as_array().expect("layers") {
             assert_eq!(layer["mediaType"], format!("application/vnd.oci.image.layer.v1.tar{suffix}"), "{options}");
-            let bytes = fs::read(layout.blob(layer)).expect("it is there");
+            let bytes = layout.blob(layer);
             assert_eq!(
                 (layer["digest"].as_str(), &layer["size"]),
                 (Some(digest(&bytes).as_str()), &bytes.len().into())

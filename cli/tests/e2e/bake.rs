@@ -295,6 +295,17 @@ fn files_outside_need_a_right() {
     // A link that leads out is no way around.
     std::os::unix::fs::symlink(kitchen.lab.path(), kitchen.dir.join("link")).unwrap();
     kitchen.fails(&["in", "--set", "in.output=link/more"]).assert_stderr("additional privileges requested");
+    // Nor is a context, a named one or a Dockerfile that lies elsewhere.
+    let elsewhere = kitchen.lab.path().join("elsewhere");
+    write_files(&elsewhere, &[("Dockerfile", "FROM scratch\nCOPY Dockerfile /file\n")]);
+    let place = elsewhere.display();
+    for flag in ["context=", "contexts.more=", "contexts.more=cwd://", "dockerfile="] {
+        let file = if flag == "dockerfile=" { "/Dockerfile" } else { "" };
+        let set = format!("in.{flag}{place}{file}");
+        kitchen.fails(&["in", "--set", &set]).assert_stderr(&format!("pass --allow=fs.read={place}{file}"));
+        kitchen.ok(&["in", "--set", &set, "--allow", &format!("fs.read={place}")]);
+    }
+    kitchen.fails(&["in", "--set", "in.context=link"]).assert_stderr("additional privileges requested");
     write_files(&kitchen.dir, &[("insecure.hcl", "target \"default\" { entitlements = [\"security.insecure\"] }")]);
     kitchen.fails(&["-f", "insecure.hcl"]).assert_stderr("pass --allow=security.insecure");
 }

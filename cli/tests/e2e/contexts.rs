@@ -30,16 +30,6 @@ fn compressed(program: &str, file: &Path) -> Vec<u8> {
     output.expect("it is installed").stdout
 }
 
-/// Nothing of the build is left below `active`.
-#[track_caller]
-fn assert_tidy(lab: &Lab) {
-    let sessions = fs::read_dir(lab.root().join("active")).expect("it is there").flatten().map(|entry| entry.path());
-    for session in sessions.filter(|path| path.is_dir()) {
-        let left: Vec<_> = fs::read_dir(session).expect("it is ours").flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
 #[test]
 fn a_tarball_on_standard_input_is_a_context() {
     let lab = Lab::new();
@@ -59,7 +49,7 @@ fn a_tarball_on_standard_input_is_a_context() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         // As it is: no ignore file, and everything belongs to whom the tarball says.
         assert_eq!(lab.shell("cat /all/f; stat -c %u:%g /all/f"), "text\n1000:2000\n");
-        assert_tidy(&lab);
+        lab.assert_tidy();
     }
     let ran = build_from(&lab, &tar, &["-f", "other/Dockerfile", "-"]);
     assert_eq!((ran.code, lab.shell("cat /other").as_str()), (0, "text\n"), "{}", ran.stderr);
@@ -98,7 +88,7 @@ fn a_dockerfile_on_standard_input_has_no_context() {
     let ran = build_from(&lab, Path::new("/dev/null"), &["-"]);
     assert_eq!(ran.code, 1);
     ran.assert_stderr("there is nothing on standard input");
-    assert_tidy(&lab);
+    lab.assert_tidy();
 }
 
 #[test]
@@ -116,7 +106,7 @@ fn damaged_and_hostile_tarballs_are_refused() {
         let ran = build_from(&lab, &file, &["-"]);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         ran.assert_stderr("the context from standard input can't be unpacked: tar");
-        assert_tidy(&lab);
+        lab.assert_tidy();
     }
     let ran = lab.run(&["build", &web.url("/half.tar")]);
     assert_eq!(ran.code, 1);
@@ -139,7 +129,7 @@ fn damaged_and_hostile_tarballs_are_refused() {
     assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
     ran.assert_stderr("there is no Dockerfile in standard input");
     assert_eq!(fs::read_to_string(&victim).expect("there"), "canary\n");
-    assert_tidy(&lab);
+    lab.assert_tidy();
 }
 
 #[test]
@@ -193,7 +183,7 @@ fn repositories_are_contexts() {
     let ran = build(&format!("{url}?reff=x"), &[]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     ran.assert_stderr("unexpected query `reff`");
-    assert_tidy(&lab);
+    lab.assert_tidy();
 }
 
 #[test]
@@ -223,7 +213,7 @@ fn a_url_is_a_tarball_or_a_dockerfile() {
         let ran = build(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{args:?}\n{}", ran.stderr);
         assert_eq!(lab.shell(script), prints, "{args:?}");
-        assert_tidy(&lab);
+        lab.assert_tidy();
     }
     for args in [vec![web.url("/gone")], vec!["-f".into(), web.url("/gone"), local.display().to_string()]] {
         let ran = build(&args.iter().map(String::as_str).collect::<Vec<_>>());
@@ -274,7 +264,7 @@ fn named_contexts_replace_stages_and_images() {
     ] {
         lab.build_with(&context, &["--build-context", &named(&source)]);
         assert_eq!(lab.shell(script), prints, "{source}");
-        assert_tidy(&lab);
+        lab.assert_tidy();
     }
     lab.build(&context);
     assert_eq!(lab.shell("cat /got/f"), "stage\n");

@@ -177,6 +177,16 @@ impl Lab {
         self.ok(&["run", "--rm", "--entrypoint", "/bin/sh", "app", "-c", script]).stdout
     }
 
+    /// Nothing is left of layers that were begun and not finished.
+    #[track_caller]
+    pub(crate) fn assert_tidy(&self) {
+        let active = fs::read_dir(self.root().join("active")).expect("it is there");
+        for session in active.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            let left: Vec<_> = fs::read_dir(session).expect("it is ours").flatten().collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+
     /// The config of an image.
     #[track_caller]
     pub(crate) fn inspect(&self, image: &str) -> serde_json::Value {

@@ -20,6 +20,7 @@ mod images;
 mod import;
 mod kit;
 mod language;
+mod layout;
 mod mounts;
 mod outputs;
 mod platforms;

@@ -20,16 +20,6 @@ fn sha256(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&output[..64]).into_owned()
 }
 
-/// Nothing is left that was begun and not finished.
-#[track_caller]
-fn assert_tidy(lab: &Lab) {
-    let sessions = fs::read_dir(lab.root().join("active")).expect("it is there").flatten().map(|entry| entry.path());
-    for session in sessions.filter(|path| path.is_dir()) {
-        let left: Vec<_> = fs::read_dir(session).expect("it is ours").flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
 #[track_caller]
 fn build(lab: &Lab, dockerfile: &str, args: &[&str]) -> Ran {
     lab.build_with(&lab.project(dockerfile, &[]), args)
@@ -63,7 +53,7 @@ fn a_file_gets_its_name_its_time_and_nobody_elses_eyes() {
     );
     // Equal requests are one.
     assert_eq!(web.asked().iter().filter(|request| request.path == "/plain").count(), 1);
-    assert_tidy(&lab);
+    lab.assert_tidy();
 }
 
 #[test]
@@ -146,7 +136,7 @@ fn checksums_are_checked_before_anything_is_kept() {
         ran.assert_stderr(part);
     }
     assert_eq!(fs::read_dir(lab.root().join("snapshots")).expect("there").count(), layers);
-    assert_tidy(&lab);
+    lab.assert_tidy();
 }
 
 #[test]
@@ -192,7 +182,7 @@ fn what_fails_is_told_with_its_line_and_leaves_nothing() {
         for part in [reason, url.as_str(), "Dockerfile:3", ">>> ADD"] {
             ran.assert_stderr(part);
         }
-        assert_tidy(&lab);
+        lab.assert_tidy();
     }
     // Nothing ran before the sources were known, and nothing of them was kept.
     assert_eq!(layers(), before);
@@ -287,7 +277,7 @@ fn repositories_are_added() {
             ran.assert_stderr(part);
         }
     }
-    assert_tidy(&lab);
+    lab.assert_tidy();
     // A prune of everything takes what was fetched as well.
     let repositories = || fs::read_dir(lab.root().join("remotes/git")).expect("there").count();
     assert!(repositories() > 0);

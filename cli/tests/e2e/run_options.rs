@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::Signal;
 
 use crate::kit::{Lab, Ran, tool};
 
@@ -110,6 +111,9 @@ fn resources_are_limited_by_control_groups() {
     assert_eq!(groups.len(), 1, "{groups:?}");
     let inside = fs::read_to_string(groups[0].path().join("cgroup.procs")).expect("it can be read");
     assert!(!inside.trim().is_empty(), "the step is in it");
+    building.signal(Signal::INT);
+    assert_eq!(building.finish().code, 130);
+    assert!(!Path::new(root).join(&parent).exists(), "nor does an interrupted step leave it");
 }
 
 #[test]

@@ -133,8 +133,10 @@ struct RealAgent(Child, PathBuf);
 impl RealAgent {
     fn start(directory: &Path) -> Self {
         let socket = directory.join("real.sock");
-        let child = Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
         while UnixStream::connect(&socket).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "the agent does not start");
             std::thread::yield_now();
         }
         Self(child, socket)

@@ -115,7 +115,7 @@ impl FileSource {
         Self { root, ignore, hash: true, verify: true, index, scanned: Mutex::default(), selected: Mutex::default() }
     }
 
-    /// The directory.
+    /// What a selection picked before.
     pub(super) fn selected(&self, selection: &Selection) -> Option<Selected> {
         lock(&self.selected).get(selection).cloned()
     }
@@ -125,6 +125,7 @@ impl FileSource {
         lock(&self.selected).entry(selection.clone()).or_insert(selected).clone()
     }
 
+    /// The directory.
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

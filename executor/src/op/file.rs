@@ -3,7 +3,7 @@
 //! When the same step ran before on the same base and few files differ, the new layer is a delta over the old one: only
 //! what differs is written, and both directories together are the layer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -74,7 +74,8 @@ fn tell_unknown_owners(root: BorrowedFd<'_>, op: &FileOp, task: &Task<Snapshot>)
             FileAction::Mkdir { owner, .. } | FileAction::Mkfile { owner, .. } => owner,
         })
         .collect();
-    for told in owners.into_iter().flat_map(|owner| copy::unknown_names(root, owner)) {
+    let sentences: BTreeSet<String> = owners.into_iter().flat_map(|owner| copy::unknown_names(root, owner)).collect();
+    for told in sentences {
         task.log.write_blocking(LogStream::Stderr, format!("warning: {told}\n").into_bytes());
     }
 }

@@ -27,6 +27,17 @@ pub enum RemoteError {
         /// What to do, beginning with punctuation.
         hint: Option<String>,
     },
+    /// The certificates that the environment names can't be used.
+    #[error(
+        "SSL_CERT_FILE names {}, which {reason}: name a file with certificates, or unset it to trust what this machine does",
+        path.display()
+    )]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What came is not what was announced.
     #[error(
         "the checksum of {url} differs: expected {expected} and got {found}; the file was changed, or the checksum is that of another one"

@@ -30,6 +30,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use builder_cache::Store;
 pub use builder_solver::address::redact;
@@ -45,6 +47,22 @@ pub use http::{Client, Download, Response};
 
 /// Tells whether the build is over and work should stop.
 pub type Stop<'s> = &'s (dyn Fn() -> bool + Sync);
+
+/// How often somebody who waits asks whether to stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Waits, unless the build is over. Nobody is woken by [`Stop`], so this looks.
+fn pause(mut time: Duration, stop: Stop<'_>) -> Result<(), RemoteError> {
+    while !stop() {
+        if time.is_zero() {
+            return Ok(());
+        }
+        let piece = time.min(TICK);
+        thread::sleep(piece);
+        time -= piece;
+    }
+    Err(RemoteError::Cancelled)
+}
 
 /// What fetching needs of the person who builds.
 #[derive(Debug, Clone, Default)]
@@ -136,8 +154,12 @@ impl Remotes {
         self.inner.checkouts.get(source, || git::checkout(self, source, &commit, stop))
     }
 
-    fn client(&self) -> &Client {
-        self.inner.client.get_or_init(Client::new)
+    fn client(&self) -> Result<&Client, RemoteError> {
+        if let Some(client) = self.inner.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new()?;
+        Ok(self.inner.client.get_or_init(|| client))
     }
 
     /// A secret as a part of a header, when there is one.

@@ -41,9 +41,9 @@ fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        if let Some(byte) = code.filter(|_| first == b'%').and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            bytes.push(byte);
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        if let (b'%', Some(high), Some(low)) = (first, digit(0), digit(1)) {
+            bytes.push((high * 16 + low) as u8);
             rest = &after[2..];
         } else {
             bytes.push(first);
@@ -68,6 +68,7 @@ mod tests {
         }
         assert_eq!(host("https:///a"), None);
         assert_eq!(credentials("https://a%40b:c%3Ad@host/"), Some(("a@b".into(), "c:d".into())));
+        assert_eq!(credentials("https://a:%+1%zz%4@host/"), Some(("a".into(), "%+1%zz%4".into())));
         assert_eq!(credentials("https://host/x@y"), None);
         assert_eq!(without_credentials("https://a:b@host/x"), "https://host/x");
     }

@@ -5,12 +5,13 @@
 //! builder makes the group and opens its `cgroup.procs`; the first process of the sandbox enters through that
 //! descriptor and then unshares its cgroup name space, so that its group looks like the root to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -20,12 +21,14 @@ use super::error::{Error, Result};
 /// How long it may take until a process that is gone is not counted any more.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The groups above those of sandboxes that this process made; they go with the last sandbox in them. Whoever makes or
+/// removes one holds this, so that none goes while another step is about to use it.
+static MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// The group of one sandbox; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directories: Vec<PathBuf>,
-    /// Groups above it that were made for it; they go when nobody else has put something into them.
-    parents: Vec<PathBuf>,
     procs: Vec<File>,
 }
 
@@ -83,7 +86,7 @@ impl Cgroup {
         }
         let hierarchies = Hierarchies::of_this_process()
             .map_err(|source| Error::Setup { what: "find the control groups of this process".to_owned(), source })?;
-        let mut group = Self { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        let mut group = Self { directories: Vec::new(), procs: Vec::new() };
         group.apply(&settings, &hierarchies, parent)?;
         Ok(Some(group))
     }
@@ -111,11 +114,8 @@ impl Cgroup {
         let name = format!("builder-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         if parent.is_some() {
             // Whoever asks for a place asks for it everywhere.
-            for (controller, place) in hierarchies.v1.iter().map(|(name, place)| (name.as_str(), place)) {
-                self.make(place, parent, &name, controller)?;
-            }
-            if let Some(place) = &hierarchies.v2 {
-                self.make(place, parent, &name, "")?;
+            for place in hierarchies.v1.values().chain(&hierarchies.v2) {
+                self.make(place, parent, &name)?;
             }
         }
         for setting in settings {
@@ -130,7 +130,7 @@ impl Cgroup {
                 },
                 (None, None) => return Err(missing(setting.controller, "no such hierarchy is mounted")),
             };
-            let directory = self.make(place, parent, &name, setting.controller)?;
+            let directory = self.make(place, parent, &name)?;
             write(&directory.join(file), value).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => missing(
                     setting.controller,
@@ -155,25 +155,32 @@ impl Cgroup {
     }
 
     /// The group of this sandbox in one hierarchy, made if it is not there yet.
-    fn make(&mut self, place: &Place, parent: Option<&Path>, name: &str, controller: &str) -> Result<PathBuf> {
+    fn make(&mut self, place: &Place, parent: Option<&Path>, name: &str) -> Result<PathBuf> {
         let base = place.below(parent);
         let directory = base.join(name);
         if self.directories.contains(&directory) {
             return Ok(directory);
         }
+        sweep(&base);
+        let mut made = made();
         let above: Vec<&Path> = base.ancestors().take_while(|path| path.starts_with(&place.top)).collect();
         for path in above.into_iter().rev() {
             if !path.exists() {
-                make_group(path, controller)?;
-                self.parents.push(path.to_owned());
+                match make_group(path) {
+                    Ok(()) => drop(made.insert(path.to_owned())),
+                    // Another builder was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(not_made(path, error)),
+                }
             }
             if parent.is_some() {
                 enable_controllers(path);
             }
         }
-        sweep(&base);
-        enable_controllers(&base);
-        make_group(&directory, controller)?;
+        if parent.is_none() {
+            enable_controllers(&base);
+        }
+        make_group(&directory).map_err(|error| not_made(&directory, error))?;
         self.directories.push(directory.clone());
         Ok(directory)
     }
@@ -185,9 +192,8 @@ impl Drop for Cgroup {
         self.procs.clear();
         let mut left = std::mem::take(&mut self.directories);
         left.retain(|directory| is_busy(directory));
-        let parents = std::mem::take(&mut self.parents);
         if left.is_empty() {
-            remove_parents(&parents);
+            remove_parents();
             return;
         }
         let remove = move || {
@@ -196,7 +202,7 @@ impl Drop for Cgroup {
                 std::thread::sleep(Duration::from_millis(1));
                 left.retain(|directory| is_busy(directory));
             }
-            remove_parents(&parents);
+            remove_parents();
         };
         let _ = std::thread::Builder::new().name("cgroup".to_owned()).spawn(remove);
     }
@@ -207,23 +213,27 @@ fn is_busy(directory: &Path) -> bool {
     fs::remove_dir(directory).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
 }
 
-fn remove_parents(parents: &[PathBuf]) {
-    for directory in parents.iter().rev() {
-        let _ = fs::remove_dir(directory);
-    }
+fn made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_group(directory: &Path, controller: &str) -> Result<()> {
-    match fs::create_dir(directory) {
-        Ok(()) => {}
-        // Another step was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(source) => {
-            return Err(Error::Setup { what: format!("make the control group {}", directory.display()), source });
-        }
-    }
-    if controller == "cpuset" {
-        // A new group of version 1 has no processors and takes nobody.
+/// Removes what was made above sandboxes and has nothing in it any more, from below.
+fn remove_parents() {
+    let mut made = made();
+    let all = std::mem::take(&mut *made);
+    let stays =
+        |directory: &PathBuf| fs::remove_dir(directory).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+    made.extend(all.into_iter().rev().filter(stays));
+}
+
+fn not_made(directory: &Path, source: io::Error) -> Error {
+    Error::Setup { what: format!("make the control group {}", directory.display()), source }
+}
+
+fn make_group(directory: &Path) -> io::Result<()> {
+    fs::create_dir(directory)?;
+    if !directory.join("cgroup.controllers").exists() {
+        // A new group of version 1 that has processors has none of them and takes nobody.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let above = directory.parent().unwrap_or(directory).join(file);
             let inherited = fs::read_to_string(above).unwrap_or_default();
@@ -452,14 +462,21 @@ mod tests {
         assert_eq!(below("a"), top.path().join("own/a"));
         assert_eq!(place.below(None), top.path().join("own"));
         let hierarchies = Hierarchies { v1: BTreeMap::new(), v2: Some(place) };
-        let mut group = Cgroup { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        let mut group = Cgroup { directories: Vec::new(), procs: Vec::new() };
         let made = group.apply(&[], &hierarchies, Some(Path::new("/builds/mine")));
         assert!(made.is_err(), "there is no cgroup.procs to open in a plain directory");
-        assert_eq!(group.parents, [top.path().join("builds"), top.path().join("builds/mine")]);
         assert_eq!(group.directories.len(), 1);
         assert!(group.directories[0].starts_with(top.path().join("builds/mine")) && group.directories[0].is_dir());
-        drop(group);
-        assert!(!top.path().join("builds").exists(), "what was made for it is gone with it");
+        // Another step in the same place, and one in a place that was there before.
+        let mut other = Cgroup { directories: Vec::new(), procs: Vec::new() };
+        assert!(other.apply(&[], &hierarchies, Some(Path::new("/builds/mine"))).is_err());
+        let mut third = Cgroup { directories: Vec::new(), procs: Vec::new() };
+        assert!(third.apply(&[], &hierarchies, Some(Path::new("/own/mine"))).is_err());
+        drop((group, third));
+        assert!(other.directories[0].is_dir(), "it is in use");
+        assert!(!top.path().join("own/mine").exists() && top.path().join("own").is_dir());
+        drop(other);
+        assert!(!top.path().join("builds").exists(), "what was made for them is gone with the last of them");
     }
 
     #[test]
@@ -468,7 +485,7 @@ mod tests {
             .pids(LinuxPidsBuilder::default().limit(20).build().unwrap())
             .build()
             .unwrap();
-        let mut group = Cgroup { directories: Vec::new(), parents: Vec::new(), procs: Vec::new() };
+        let mut group = Cgroup { directories: Vec::new(), procs: Vec::new() };
         let error = group.apply(&settings(&resources).unwrap(), &Hierarchies::default(), None).unwrap_err();
         assert!(error.to_string().contains("pids"), "{error}");
     }

@@ -3,10 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxResources, LinuxResourcesBuilder, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType,
-};
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType};
 
 use super::spec::SpecOptions;
 
@@ -45,11 +42,6 @@ pub struct Ulimit(PosixRlimit);
 pub struct CgroupPath(PathBuf);
 
 impl Limits {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Puts them into what a specification is made of.
     pub fn apply(&self, options: &mut SpecOptions) {
         options.shm_size = self.shm_size;
@@ -59,41 +51,15 @@ impl Limits {
     }
 
     fn resources(&self) -> Option<LinuxResources> {
-        let mut resources = LinuxResourcesBuilder::default();
-        let mut any = false;
-        if self.memory.is_some() || self.memory_swap.is_some() {
-            let mut memory = LinuxMemoryBuilder::default();
-            if let Some(limit) = self.memory {
-                memory = memory.limit(limit);
-            }
-            if let Some(swap) = self.memory_swap {
-                memory = memory.swap(swap);
-            }
-            resources = resources.memory(memory.build().ok()?);
-            any = true;
-        }
-        let mut cpu = LinuxCpuBuilder::default();
-        let mut any_cpu = false;
-        if let Some(shares) = self.cpu_shares {
-            (cpu, any_cpu) = (cpu.shares(shares), true);
-        }
-        if let Some(period) = self.cpu_period {
-            (cpu, any_cpu) = (cpu.period(period), true);
-        }
-        if let Some(quota) = self.cpu_quota {
-            (cpu, any_cpu) = (cpu.quota(quota), true);
-        }
-        if let Some(cpus) = &self.cpuset_cpus {
-            (cpu, any_cpu) = (cpu.cpus(cpus.clone()), true);
-        }
-        if let Some(mems) = &self.cpuset_mems {
-            (cpu, any_cpu) = (cpu.mems(mems.clone()), true);
-        }
-        if any_cpu {
-            resources = resources.cpu(cpu.build().ok()?);
-            any = true;
-        }
-        if any { resources.build().ok() } else { None }
+        let mut memory = LinuxMemory::default();
+        memory.set_limit(self.memory).set_swap(self.memory_swap);
+        let mut cpu = LinuxCpu::default();
+        cpu.set_shares(self.cpu_shares).set_period(self.cpu_period).set_quota(self.cpu_quota);
+        cpu.set_cpus(self.cpuset_cpus.clone()).set_mems(self.cpuset_mems.clone());
+        let mut resources = LinuxResources::default();
+        resources.set_memory(Some(memory).filter(|memory| *memory != LinuxMemory::default()));
+        resources.set_cpu(Some(cpu).filter(|cpu| *cpu != LinuxCpu::default()));
+        Some(resources).filter(|resources| *resources != LinuxResources::default())
     }
 }
 
@@ -197,12 +163,13 @@ mod tests {
 
     #[test]
     fn only_what_is_limited_is_said() {
-        assert!(Limits::default().is_empty());
         assert!(Limits::default().resources().is_none());
         let limits = Limits { memory: Some(64 << 20), cpu_quota: Some(50_000), ..Limits::default() };
         let resources = limits.resources().unwrap();
         assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(64 << 20));
         assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(50_000));
         assert!(resources.cpu().as_ref().unwrap().cpus().is_none());
+        let swap = Limits { memory_swap: Some(-1), ..Limits::default() }.resources().unwrap();
+        assert_eq!((swap.memory().unwrap().swap(), swap.cpu()), (Some(-1), &None));
     }
 }

@@ -4,13 +4,13 @@
 //! image that is not there, a variable without a value) is left open, so that the rest can still be checked.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-use crate::ast::{Command, Dockerfile, Instruction, MountKey, Word};
+use crate::ast::{Command, Dockerfile, Instruction, Word};
 use crate::config::ImageConfig;
 use crate::expand::Expander;
 use crate::parser;
 use crate::plan::environment::Environment;
+use crate::plan::names::{self, Names, Reference};
 use crate::plan::{BuildOptions, Images, NamedContext};
 use crate::platform::Platform;
 
@@ -48,7 +48,7 @@ pub(crate) struct Reach<'a> {
     images: &'a dyn Images,
     globals: &'a Environment,
     expander: Expander,
-    by_name: HashMap<String, Vec<usize>>,
+    names: Names,
 }
 
 impl<'a> Reach<'a> {
@@ -59,27 +59,17 @@ impl<'a> Reach<'a> {
         globals: &'a Environment,
         expander: Expander,
     ) -> Self {
-        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, stage) in file.stages.iter().enumerate() {
-            if let Some(name) = stage.name() {
-                by_name.entry(name).or_default().push(index);
-            }
-        }
-        Self { file, options, images, globals, expander, by_name }
+        Self { file, options, images, globals, expander, names: Names::new(file) }
     }
 
     /// The stage to build; `None` when there is no such stage.
     pub(crate) fn target(&self) -> Option<usize> {
-        let target = self.options.target.as_deref().filter(|target| !target.is_empty());
-        let Some(target) = target else { return self.file.stages.len().checked_sub(1) };
-        let named = self.by_name.get(&target.to_lowercase()).and_then(|stages| stages.last().copied());
-        named.or_else(|| target.parse().ok()).filter(|&index| index < self.file.stages.len())
+        self.names.target(self.options.target.as_deref()).ok().filter(|&index| index < self.file.stages.len())
     }
 
     /// The last stage of that name above stage `index`.
     pub(crate) fn before(&self, name: &str, index: usize) -> Option<usize> {
-        let stages = self.by_name.get(&name.to_lowercase())?;
-        stages[..stages.partition_point(|&stage| stage < index)].last().copied()
+        self.names.before(name, index)
     }
 
     /// Everything that the stages in `wanted` need, at the stages' numbers.
@@ -107,18 +97,17 @@ impl<'a> Reach<'a> {
         }
         let own = self.file.stages[index].instructions.iter();
         for instruction in stage.triggers.iter().map(AsRef::as_ref).chain(own) {
-            needs.extend(sources(&instruction.command).iter().filter_map(|from| self.source(&from.value, index)));
+            needs.extend(names::froms(&instruction.command).filter_map(|from| self.source(from, index)));
         }
         needs
     }
 
-    /// What `--from` means, if it is a stage.
-    fn source(&self, from: &str, index: usize) -> Option<usize> {
-        if let Ok(number) = from.parse::<usize>() {
-            return Some(number);
+    /// What `--from` means, if it is a stage. What it can't mean is an error, and planning says so.
+    fn source(&self, from: &Word, index: usize) -> Option<usize> {
+        match self.names.reference(from, index, self.expander) {
+            Ok(Reference::Stage(stage)) => Some(stage),
+            Ok(Reference::Other) | Err(_) => None,
         }
-        // One further down is an error, and planning says so.
-        self.before(from, index).or_else(|| self.by_name.get(&from.to_lowercase())?.last().copied())
     }
 
     fn stage(&self, index: usize) -> Reached<'a> {
@@ -156,6 +145,7 @@ impl<'a> Reach<'a> {
         }
         match self.context(name, platform) {
             Some(NamedContext::Files(_)) => Base::Scratch,
+            Some(NamedContext::Image(reference)) if reference == "scratch" => Base::Scratch,
             Some(NamedContext::Target(target)) => Base::Image(Box::new(target.config.clone())),
             Some(NamedContext::Image(reference)) => self.image(reference, platform),
             None => self.image(name, platform),
@@ -183,17 +173,5 @@ impl<'a> Reach<'a> {
                 _ => None,
             })
             .collect()
-    }
-}
-
-/// Where an instruction takes files from, beside its own stage and the context.
-fn sources(command: &Command) -> Vec<&Word> {
-    match command {
-        Command::Copy(copy) => copy.from.iter().collect(),
-        Command::Run(run) => {
-            let options = run.mounts.iter().flat_map(|mount| &mount.options);
-            options.filter(|option| option.key == MountKey::From).filter_map(|option| option.value.as_ref()).collect()
-        }
-        _ => Vec::new(),
     }
 }

@@ -23,7 +23,7 @@ mod mode;
 mod mounts;
 mod name;
 mod named;
-mod names;
+pub(crate) mod names;
 mod options;
 pub(crate) mod paths;
 mod remote;

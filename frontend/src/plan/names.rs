@@ -8,7 +8,7 @@ use crate::plan::error::{PlanError, PlanErrorKind};
 use crate::suggest;
 
 /// The stages of a file by name.
-pub(super) struct Names {
+pub(crate) struct Names {
     /// Names are compared without case; several stages may have the same, in order.
     by_name: HashMap<String, Vec<usize>>,
     /// The name of each stage, or `stage-0` and so on.
@@ -17,7 +17,7 @@ pub(super) struct Names {
 
 /// What `--from` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reference {
+pub(crate) enum Reference {
     /// A stage, wherever it stands.
     Stage(usize),
     /// No stage: a named context or an image.
@@ -25,7 +25,7 @@ pub(super) enum Reference {
 }
 
 impl Names {
-    pub(super) fn new(file: &Dockerfile) -> Self {
+    pub(crate) fn new(file: &Dockerfile) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         let mut shown = Vec::with_capacity(file.stages.len());
         for (index, stage) in file.stages.iter().enumerate() {
@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// The last stage of that name above stage `index`.
-    pub(super) fn before(&self, name: &str, index: usize) -> Option<usize> {
+    pub(crate) fn before(&self, name: &str, index: usize) -> Option<usize> {
         let stages = self.by_name.get(&name.to_lowercase())?;
         stages[..stages.partition_point(|&stage| stage < index)].last().copied()
     }
@@ -54,7 +54,7 @@ impl Names {
     }
 
     /// The stage to build.
-    pub(super) fn target(&self, target: Option<&str>) -> Result<usize, PlanError> {
+    pub(crate) fn target(&self, target: Option<&str>) -> Result<usize, PlanError> {
         let Some(target) = target.filter(|target| !target.is_empty()) else {
             return Ok(self.shown.len().saturating_sub(1));
         };
@@ -78,7 +78,7 @@ impl Names {
 
     /// What a `from` of stage `index` means: the last stage of that name above it, else the stage itself or one below,
     /// none of which it can use.
-    pub(super) fn reference(&self, from: &Word, index: usize, expander: Expander) -> Result<Reference, PlanError> {
+    pub(crate) fn reference(&self, from: &Word, index: usize, expander: Expander) -> Result<Reference, PlanError> {
         let fail = |kind: PlanErrorKind| PlanError::new(kind, from.span.clone());
         let literal = expander.word(&from.value, &NoVariables).is_ok_and(|word| word.text == from.value);
         if !literal {
@@ -166,7 +166,7 @@ fn circle<'a>(uses: &[Vec<(usize, &'a Word)>]) -> Option<(usize, &'a Word)> {
 }
 
 /// The words with which an instruction names where it takes files from.
-pub(super) fn froms(command: &Command) -> impl Iterator<Item = &Word> {
+pub(crate) fn froms(command: &Command) -> impl Iterator<Item = &Word> {
     let copy = match command {
         Command::Copy(copy) => copy_from(copy),
         _ => None,

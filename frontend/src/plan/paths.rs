@@ -1,7 +1,7 @@
 //! Paths of `WORKDIR`, `COPY` and `ADD`, by text alone: whoever uses them resolves them inside a root.
 
 /// `path` without `.`, `..` and doubled slashes, absolute; `..` stops at the root.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -402,12 +402,14 @@ fn triggers_are_told_at_the_from_that_brings_them_in() {
 #[test]
 fn a_named_context_takes_the_place_of_a_stage() {
     use builder_frontend::plan::NamedContext;
-    let text = "FROM missing AS a\nUSER $x\nFROM thing\nUSER $y\nCOPY --from=a / /\n";
+    let text = "FROM missing AS a\nUSER $x\nFROM thing\nUSER $y\nCOPY --from=a / /\nFROM none\nUSER $Z\n";
     let mut options = options(&[]);
+    options.contexts.insert("none".into(), NamedContext::Image("scratch".into()));
     options.contexts.insert("a".into(), NamedContext::Files("a".into()));
     options.contexts.insert("thing".into(), NamedContext::Image("base".into()));
     let report = report(text, &options, true);
-    assert_eq!(shown(text, &report), ["4: UndefinedVar: Usage of undefined variable '$y'"]);
+    let undefined = |line: usize, name: &str| format!("{line}: UndefinedVar: Usage of undefined variable '${name}'");
+    assert_eq!(shown(text, &report), [undefined(4, "y"), undefined(7, "Z")]);
     assert!(report.unknown_images.is_empty(), "{report:?}");
 }
 

@@ -5,7 +5,7 @@
 //! built here is written straight from its files when it is not to be compressed, and else made into a blob of the
 //! store once. A manifest that came with an image is kept when all its blobs are.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use builder_cache::{BlobDigest, BlobInfo, DiffId, Image, LayerId, Store};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -231,7 +231,8 @@ fn layer_annotations(
     if format != Format::Gzip || options.media_types != MediaTypes::Oci {
         return Ok(annotations);
     }
-    if let Some(toc) = estargz::toc_digest(store, &blob.digest) {
+    let table = estargz::toc_digest(store.open_blob(&blob.digest)?);
+    if let Some(toc) = table.map_err(unreadable(store, &blob.digest))? {
         annotations.insert(estargz::TOC_DIGEST.to_owned(), toc.to_string());
         let form = store.derivation(layer, diff_id)?;
         if let Some((_, size)) = form.map(|form| store.derived_tar(layer, &form)).transpose()?.flatten() {
@@ -244,6 +245,11 @@ fn layer_annotations(
 fn sniff(store: &Store, blob: &BlobDigest) -> Result<Format, Error> {
     let mut first = Vec::new();
     let read = store.open_blob(blob)?.take(16).read_to_end(&mut first);
-    read.map_err(|source| Error::Read { path: store.blob_path(blob).display().to_string(), source })?;
+    read.map_err(unreadable(store, blob))?;
     Ok(Format::of(&first))
+}
+
+fn unreadable(store: &Store, blob: &BlobDigest) -> impl FnOnce(io::Error) -> Error {
+    let path = store.blob_path(blob).display().to_string();
+    move |source| Error::Read { path, source }
 }

@@ -21,10 +21,13 @@ use std::sync::Arc;
 
 pub use decode::{Format, decoder, is_archive};
 
+use serde::{Deserialize, Serialize};
+
 use crate::block::{Block, BlockFiller, BlockSink, WriteSink};
 
 /// How a layer's tar is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// As it is.
     #[default]
@@ -288,6 +291,7 @@ mod tests {
     fn names_and_recipes() {
         for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd, Compression::Estargz] {
             assert_eq!(compression.to_string().parse(), Ok(compression));
+            assert_eq!(serde_json::to_value(compression).unwrap(), compression.to_string());
             assert!(compression.recipe().starts_with(&compression.to_string()));
         }
         assert!("bzip2".parse::<Compression>().is_err());

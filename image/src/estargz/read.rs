@@ -1,9 +1,9 @@
 //! Looking into blobs that are there.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Take};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
 
-use builder_cache::{BlobDigest, Store};
+use builder_cache::BlobDigest;
 use sha2::{Digest, Sha256};
 
 use super::{FOOTER, TOC, parse_footer};
@@ -13,16 +13,18 @@ use crate::tar::{Limits, Reader};
 const TOC_LIMIT: u64 = 1 << 30;
 
 /// The digest of a blob's table of contents; `None` when it has none.
-pub(crate) fn toc_digest(store: &Store, blob: &BlobDigest) -> Option<BlobDigest> {
-    let mut file = store.open_blob(blob).ok()?;
-    let size = file.metadata().ok()?.len();
-    let end = size.checked_sub(FOOTER as u64)?;
+pub(crate) fn toc_digest(mut blob: File) -> io::Result<Option<BlobDigest>> {
+    let Some(end) = blob.metadata()?.len().checked_sub(FOOTER as u64) else { return Ok(None) };
     let mut footer = [0; FOOTER];
-    file.seek(SeekFrom::Start(end)).ok()?;
-    file.read_exact(&mut footer).ok()?;
-    let start = parse_footer(&footer)?;
-    file.seek(SeekFrom::Start(start)).ok()?;
-    let member: Take<File> = file.take(end.checked_sub(start)?);
+    blob.seek(SeekFrom::Start(end))?;
+    blob.read_exact(&mut footer)?;
+    let Some(start) = parse_footer(&footer).filter(|start| *start <= end) else { return Ok(None) };
+    blob.seek(SeekFrom::Start(start))?;
+    Ok(hash_table(blob.take(end - start)))
+}
+
+/// The digest of the table in a member; anybody may have made it, so that it may be something else.
+fn hash_table(member: Take<File>) -> Option<BlobDigest> {
     let mut tar =
         Reader::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(member)).take(TOC_LIMIT), Limits::default());
     let entry = tar.next_entry().ok()??;

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 
-use builder_cache::{BlobInfo, DiffId, LayerId, Store};
+use builder_cache::{BlobDigest, BlobInfo, DiffId, LayerId, Store};
 
 use super::error::Error;
 use super::input::read_retrying;
@@ -146,24 +146,26 @@ fn copy_tar(
     options: &WriteOptions,
     sink: &mut dyn BlockSink,
 ) -> Result<LayerTar, Error> {
-    if !comes_from_blob(store, layer, options)? {
+    let Some(source) = source_blob(store, layer, options)? else {
         return write_blocks(&store.part_dirs(layer)?, options, sink);
-    }
-    match stream(|out| copy_source(store, layer, out), sink) {
+    };
+    match stream(|out| copy_source(store, &source, out), sink) {
         Ok(Hashed { digest, size }) => Ok(LayerTar { diff_id: digest, size }),
         Err(StreamError::Produce(error)) => Err(error),
         Err(StreamError::Consume(error)) => Err(Error::Sink(error)),
     }
 }
 
-/// Times are clamped where a tar is made anew from files.
-fn comes_from_blob(store: &Store, layer: &LayerId, options: &WriteOptions) -> Result<bool, Error> {
-    Ok(options.clamp.is_none() && store.layer(layer)?.meta.source_blob.is_some())
+/// The blob to take the tar from. Times are clamped where a tar is made anew from files.
+fn source_blob(store: &Store, layer: &LayerId, options: &WriteOptions) -> Result<Option<BlobDigest>, Error> {
+    if options.clamp.is_some() {
+        return Ok(None);
+    }
+    Ok(store.layer(layer)?.meta.source_blob)
 }
 
-fn copy_source(store: &Store, layer: &LayerId, out: &mut BlockWriter) -> Result<(), Error> {
-    let Some(source) = store.layer(layer)?.meta.source_blob else { return Ok(()) };
-    let blob = store.open_blob(&source)?;
+fn copy_source(store: &Store, source: &BlobDigest, out: &mut BlockWriter) -> Result<(), Error> {
+    let blob = store.open_blob(source)?;
     let damaged = |error: io::Error| Error::Io { action: "read", path: source.to_string(), source: error };
     let (_, mut tar) = decoder(blob).map_err(damaged)?;
     while out.fill(u64::MAX, |room| read_retrying(&mut tar, room)).map_err(damaged)?? > 0 {}
@@ -177,12 +179,15 @@ fn make_estargz(
     options: &WriteOptions,
     out: &mut dyn Write,
 ) -> Result<LayerTar, Error> {
-    let from_blob = comes_from_blob(store, layer, options)?;
-    let expected = if from_blob { store.layer(layer)?.meta.diff_id } else { None };
+    let source = source_blob(store, layer, options)?;
+    let expected = if source.is_some() { store.layer(layer)?.meta.diff_id } else { None };
     let parts = store.part_dirs(layer)?;
     let Pulled { consumed, produced, hashed } = pull(
         expected.is_some(),
-        |blocks| if from_blob { copy_source(store, layer, blocks) } else { produce_layer(&parts, options, blocks) },
+        |blocks| match &source {
+            Some(source) => copy_source(store, source, blocks),
+            None => produce_layer(&parts, options, blocks),
+        },
         |input| estargz::write(input, level, out),
     );
     // When reading ends early, each side sees that of the other; who stopped because the other did, does not know why.

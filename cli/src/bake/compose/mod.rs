@@ -7,6 +7,7 @@ mod yaml;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use self::project::Project;
 use super::config::Config;
@@ -23,7 +24,8 @@ pub(super) fn load(
     let dotenv = match std::fs::read_to_string(".env") {
         Ok(text) => environment::dotenv(&text, outside)
             .map_err(|error| BakeError { message: format!(".env: {}", error.message), ..error })?,
-        Err(_) => BTreeMap::new(),
+        Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(BakeError::new(format!(".env can't be read: {error}"))),
     };
     let lookup = |name: &str| outside(name).or_else(|| dotenv.get(name).cloned());
     let mut project = Project::default();

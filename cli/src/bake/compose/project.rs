@@ -6,6 +6,7 @@ use std::path::Path;
 use super::environment::{Lookup, interpolate};
 use super::yaml::{self, Kind, Node, Over};
 use crate::bake::error::{BakeError, BakeResult, SourceFile, Span};
+use crate::bake::files;
 
 /// How far files may include and services extend others.
 const MAX_DEPTH: usize = 16;
@@ -97,14 +98,11 @@ fn read(position: usize, files: &Files<'_>, lookup: Lookup<'_>) -> BakeResult<Ve
 fn open(path: &str, from: usize, files: &Files<'_>) -> BakeResult<usize> {
     let base = files.borrow().get(from).map(|file| file.name.clone()).unwrap_or_default();
     let place = Path::new(&base).parent().unwrap_or(Path::new("")).join(path);
-    let name = place.display().to_string();
-    let text =
-        std::fs::read_to_string(&place).map_err(|error| BakeError::new(format!("{name} can't be read: {error}")))?;
     let mut files = files.borrow_mut();
     if files.len() >= MAX_FILES {
         return Err(BakeError::new(format!("there are more than {MAX_FILES} files: they include each other")));
     }
-    files.push(SourceFile { name, text });
+    files.push(files::open(&place.display().to_string(), &place)?);
     Ok(files.len() - 1)
 }
 

@@ -1,6 +1,7 @@
 //! Services → targets.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use super::environment::{Lookup, dotenv};
 use super::project::Project;
@@ -9,6 +10,7 @@ use crate::bake::definitions::check_name;
 use crate::bake::entry::{Entry, Kind as EntryKind};
 use crate::bake::error::{BakeError, BakeResult, Span};
 use crate::bake::target::{Target, once};
+use crate::csv;
 
 /// What `build` can say.
 const BUILD: &[&str] = &[
@@ -85,10 +87,10 @@ fn environment(service: &Node, lookup: Lookup<'_>) -> BakeResult<BTreeMap<String
             let required = item.get("required").map(Node::truth).transpose()?.flatten().unwrap_or(true);
             match std::fs::read_to_string(&path) {
                 Ok(text) => variables.extend(dotenv(&text, lookup).map_err(|error| error.at(&item.span))?),
-                Err(error) if required => {
+                Err(error) if !required && error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
                     return Err(BakeError::new(format!("{path} can't be read: {error}")).at(&item.span));
                 }
-                Err(_) => {}
             }
         }
     }
@@ -219,7 +221,7 @@ impl Reader<'_> {
                 ))
                 .at(&secret.span));
             }
-            secrets.extend(Entry::of_text(EntryKind::Secret, &crate::bake::csv::line(&fields))?);
+            secrets.extend(Entry::of_text(EntryKind::Secret, &csv::line(&fields))?);
         }
         Ok(secrets)
     }

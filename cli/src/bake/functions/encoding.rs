@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Function, exactly};
-use crate::bake::csv;
 use crate::bake::error::{BakeError, BakeResult};
 use crate::bake::syntax::json;
 use crate::bake::value::Value;
+use crate::csv;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     exactly("base64decode", 1, |a| {

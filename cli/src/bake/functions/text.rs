@@ -1,5 +1,7 @@
 //! Texts.
 
+use builder_executor::pattern;
+
 use super::{Function, at_least, exactly, position, texts};
 use crate::bake::error::{BakeError, BakeResult};
 use crate::bake::value::Value;
@@ -74,23 +76,7 @@ fn dirname(path: &str) -> String {
 
 /// The shortest form of a path, as Go's `path.Clean` has it.
 pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.join("/")) {
-        (true, path) => format!("/{path}"),
-        (false, path) if path.is_empty() => ".".to_owned(),
-        (false, path) => path,
-    }
+    String::from_utf8_lossy(&pattern::clean(path.as_bytes())).into_owned()
 }
 
 /// The first letter of each word in upper case.

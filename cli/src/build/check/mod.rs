@@ -9,13 +9,12 @@ mod outline;
 mod request;
 mod verdict;
 
-use std::io::IsTerminal;
-
 use builder_cache::Store;
 use builder_frontend::config::ImageConfig;
 use builder_frontend::diagnostic::Diagnostic;
 use builder_frontend::plan::{BuildOptions, Images, NamedContext, ResolveError, ResolvedImage, context_name};
 use builder_frontend::platform::Platform;
+use builder_solver::Source;
 
 use super::RunOptions;
 use super::contexts::Contexts;
@@ -82,8 +81,7 @@ fn read(request: &BuildRequest, contexts: &Contexts) -> CliResult<BuildSource> {
 
 /// What is wrong with a Dockerfile, drawn below its lines.
 fn drawn(source: &BuildSource, diagnostic: &Diagnostic) -> String {
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    diagnostic.render(&source.name, &source.text, coloured)
+    output::drawn(diagnostic, &source.name, &source.text)
 }
 
 fn diagnosed(source: &BuildSource, diagnostic: &Diagnostic) -> CliError {
@@ -132,5 +130,10 @@ impl Images for AnyImages<'_> {
             }
             (resolved, _) => resolved,
         }
+    }
+
+    /// Nothing is fetched to find out about a time.
+    fn source_time(&self, _source: &Source) -> Result<Option<i64>, ResolveError> {
+        Ok(None)
     }
 }

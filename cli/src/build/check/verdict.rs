@@ -65,7 +65,9 @@ fn look(question: &Question<'_>) -> CliResult<(Report, Option<Obstacle>)> {
             return Ok((report, Some(Obstacle { message, ..obstacle(&diagnostic) })));
         }
     };
-    let options = question.options()?;
+    let mut options = question.options()?;
+    // `--target=` is as good as none.
+    options.target = options.target.filter(|target| !target.is_empty());
     let all_stages = options.target.is_none();
     let images = StoreImages(question.store);
     let report = match Checker::new(source).check(&file, &options, &images, all_stages) {
@@ -89,31 +91,31 @@ fn look(question: &Question<'_>) -> CliResult<(Report, Option<Obstacle>)> {
 }
 
 /// Why the target can't be planned, or the first stage that can't when there is no target.
-fn unbuildable(question: &Question<'_>, file: &Dockerfile, options: BuildOptions) -> Option<Obstacle> {
+fn unbuildable(question: &Question<'_>, file: &Dockerfile, mut options: BuildOptions) -> Option<Obstacle> {
     let source = question.source;
     let images = AnyImages(StoreImages(question.store));
     let mut graph = Graph::new();
-    let mut options = options;
+    let mut plan = |options: &BuildOptions| plan::plan(&mut graph, file, &source.text, options, &images);
     let mut first = None;
-    // From the bottom up: a stage that one below it needs was planned with that one.
-    let mut open = match &options.target {
-        Some(_) => vec![true],
-        None => vec![true; file.stages.len()],
-    };
-    for index in (0..open.len()).rev() {
-        if !open[index] {
-            continue;
-        }
-        if open.len() > 1 {
-            options.target = Some(index.to_string());
-        }
-        match plan::plan(&mut graph, file, &source.text, &options, &images) {
-            Ok(plan) => {
-                for (stage, open) in plan.stages.iter().zip(&mut open) {
-                    *open &= stage.vertices.is_empty();
-                }
+    if options.target.is_some() {
+        first = plan(&options).err();
+    } else {
+        // From the bottom up: a stage that one below it needs was planned with that one.
+        let mut open = vec![true; file.stages.len()];
+        for index in (0..open.len()).rev() {
+            if !open[index] {
+                continue;
             }
-            Err(error) => first = Some(error),
+            // The last one is what a build without a target plans, which variables can tell from one by number.
+            options.target = (index + 1 < open.len()).then(|| index.to_string());
+            match plan(&options) {
+                Ok(plan) => {
+                    for (stage, open) in plan.stages.iter().zip(&mut open) {
+                        *open &= stage.vertices.is_empty();
+                    }
+                }
+                Err(error) => first = Some(error),
+            }
         }
     }
     let error = first?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use builder_cache::BlobDigest;
 use builder_frontend::platform::Platform;
 use builder_image::Reference;
@@ -18,7 +19,7 @@ use crate::outputs::ImageForm;
 pub(crate) struct NameForm {
     /// How layers are compressed, when that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    compression: Option<String>,
+    compression: Option<Codec>,
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<u8>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -56,7 +57,7 @@ impl NameForm {
         };
         let platforms = platforms.iter().map(|(platform, _)| (platform.to_string(), of_platform(platform)));
         Self {
-            compression: form.compression.map(|codec| codec.to_string()),
+            compression: form.compression,
             level: form.level,
             force_compression: form.force_compression,
             docker_types: form.docker_types,
@@ -69,13 +70,14 @@ impl NameForm {
 
     /// Reads what was kept; `None` is nothing.
     pub(crate) fn parse(text: Option<&str>) -> CliResult<Self> {
-        Ok(text.map(serde_json::from_str).transpose()?.unwrap_or_default())
+        let form = text.map(serde_json::from_str).transpose();
+        Ok(form.context("what was said of the image can't be read from the store: build it again")?.unwrap_or_default())
     }
 
     /// What to keep; nothing when nothing was said.
     pub(super) fn text(&self) -> CliResult<Option<String>> {
-        let said = Self { index: false, ..self.clone() } != Self::default() || self.index;
-        Ok(if said { Some(serde_json::to_string(self)?) } else { None })
+        let said = *self != Self::default();
+        Ok(said.then(|| serde_json::to_string(self)).transpose()?)
     }
 
     /// The image that this makes of those of the store.
@@ -101,7 +103,7 @@ impl NameForm {
     /// How layers are to be written, when that was said.
     fn options(&self) -> Option<SaveOptions> {
         let form = ImageForm {
-            compression: self.compression.as_deref().and_then(|name| name.parse().ok()),
+            compression: self.compression,
             level: self.level,
             force_compression: self.force_compression,
             docker_types: self.docker_types,

@@ -74,6 +74,13 @@ impl Made {
     }
 }
 
+/// Takes it all away after a failure, which is what is to be told: nobody would ever look for these images.
+pub(super) fn pass_all(made: &[Made], store: &Store) {
+    for image in made {
+        image.pass(store).ok();
+    }
+}
+
 fn for_image(platform: &Platform) -> builder_image::Platform {
     builder_image::Platform {
         os: platform.os.clone(),
@@ -120,9 +127,7 @@ pub(super) fn make(exporter: &Exporter<'_>, recipes: &[(Recipe, bool)], step: &S
         let turn = match put(exporter.store, one) {
             Ok(turn) => turn,
             Err(error) => {
-                for made in &made {
-                    made.pass(exporter.store).ok();
-                }
+                pass_all(&made, exporter.store);
                 return Err(error);
             }
         };

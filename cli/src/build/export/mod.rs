@@ -25,7 +25,7 @@ use super::result::BuildResult;
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
 use crate::outputs::{ArchiveKind, ArchiveOutput, Dest, ImageForm, ImageOutput, OutputSpec};
-use crate::progress::{Progress, Warning};
+use crate::progress::{Progress, Step, Warning};
 
 pub(super) use self::checks::prepare;
 pub(crate) use self::form::NameForm;
@@ -95,28 +95,14 @@ impl Exporter<'_> {
                 self.progress.warn(Warning { message, ..Warning::default() });
             }
         }
-        let step = self.progress.step(&self.named("exporting to image"));
-        match image::make(self, &recipes, &step) {
-            Ok(made) => {
-                let stored = outputs.iter().try_for_each(|output| self.name(output, &made, &step));
-                match stored {
-                    Ok(()) => step.done(),
-                    Err(error) => {
-                        // Nobody would ever look for what was to be there for a moment only.
-                        for image in &made {
-                            image.pass(self.store).ok();
-                        }
-                        step.failed(error.text());
-                        return Err(error);
-                    }
-                }
-                Ok(made)
+        self.step("exporting to image", |step| {
+            let made = image::make(self, &recipes, step)?;
+            let named = outputs.iter().try_for_each(|output| self.name(output, &made, step));
+            if named.is_err() {
+                image::pass_all(&made, self.store);
             }
-            Err(error) => {
-                step.failed(error.text());
-                Err(error)
-            }
-        }
+            named.map(|()| made)
+        })
     }
 
     fn output(&self, output: &OutputSpec, made: &[Made], exported: &mut Exported) -> CliResult<()> {
@@ -133,8 +119,8 @@ impl Exporter<'_> {
                 };
                 self.note(exported, made, saved.as_ref(), &names)
             }
-            OutputSpec::Local(local) => self.step("exporting to client directory", || files::local(self, local)),
-            OutputSpec::Tar(tar) => self.step("exporting to client tarball", || files::tar(self, tar)),
+            OutputSpec::Local(local) => self.step("exporting to client directory", |_| files::local(self, local)),
+            OutputSpec::Tar(tar) => self.step("exporting to client tarball", |_| files::tar(self, tar)),
             OutputSpec::Archive(archive) => {
                 let made = find(made, output)?;
                 let name = match archive.kind {
@@ -143,7 +129,7 @@ impl Exporter<'_> {
                 };
                 let mut names = full_names(&self.args.tags)?;
                 names::add(&mut names, full_names(&archive.image.names)?);
-                let saved = self.step(name, || self.archive(archive, made, &names))?;
+                let saved = self.step(name, |_| self.archive(archive, made, &names))?;
                 self.note(exported, made, saved.as_ref(), &names)
             }
         }
@@ -213,16 +199,12 @@ impl Exporter<'_> {
 
     /// An image archive or layout.
     fn archive(&self, archive: &ArchiveOutput, made: &Made, names: &[String]) -> CliResult<Option<SavedImage>> {
-        let default = match archive.kind {
-            ArchiveKind::Oci => Codec::Gzip,
-            ArchiveKind::Docker => Codec::Uncompressed,
-        };
         let options = SaveOptions {
             format: match archive.kind {
                 ArchiveKind::Oci => Format::Oci,
                 ArchiveKind::Docker => Format::Docker,
             },
-            ..save_options(&archive.image, default)
+            ..save_options(&archive.image, archive.kind.codec())
         };
         let names = names.iter().map(|name| name.parse()).collect::<Result<Vec<Reference>, _>>()?;
         let mut image = self.save_image(&archive.image, made, names);
@@ -255,9 +237,9 @@ impl Exporter<'_> {
         self.prefix.map_or_else(|| step.to_owned(), |target| format!("[{target}] {step}"))
     }
 
-    fn step<T>(&self, name: &str, work: impl FnOnce() -> CliResult<T>) -> CliResult<T> {
+    fn step<T>(&self, name: &str, work: impl FnOnce(&Step) -> CliResult<T>) -> CliResult<T> {
         let step = self.progress.step(&self.named(name));
-        match work() {
+        match work(&step) {
             Ok(value) => {
                 step.done();
                 Ok(value)
@@ -273,7 +255,7 @@ impl Exporter<'_> {
 /// How layers are compressed where nothing is said.
 fn default_codec(output: &OutputSpec) -> Codec {
     match output {
-        OutputSpec::Archive(ArchiveOutput { kind: ArchiveKind::Docker, .. }) => Codec::Uncompressed,
+        OutputSpec::Archive(archive) => archive.kind.codec(),
         _ => Codec::Gzip,
     }
 }

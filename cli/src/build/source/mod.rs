@@ -305,7 +305,10 @@ pub(crate) fn remote_files(store: &Store, url: &str, names: &[String], access: A
             }
             Ok(RemoteFiles::Tree(files))
         }
-        Fetched::File(tree, name) => Ok(RemoteFiles::File(read(&tree, &name)?.unwrap_or_default())),
+        Fetched::File(tree, name) => match read(&tree, &name)? {
+            Some(bytes) => Ok(RemoteFiles::File(bytes)),
+            None => Err(CliError::message(format!("what came from {shown} is not in the store any more: try again"))),
+        },
     }
 }
 

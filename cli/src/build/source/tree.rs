@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,8 +19,8 @@ use builder_image::layer::{UnpackOptions, unpack};
 use builder_image::tar::{Limits, Reader, Reason};
 use builder_solver::{HttpSource, Source};
 
-use super::MAX_DOCKERFILE;
 use super::address::Address;
+use super::{MAX_DOCKERFILE, open_directory};
 use crate::error::{CliError, CliResult};
 
 /// How much of a file tells whether it is a tarball: its first header, with long names.
@@ -140,9 +140,7 @@ impl Fetcher {
 
     /// The files of an address that is no directory and no image.
     pub(crate) fn fetch(&self, address: &Address) -> CliResult<Fetched> {
-        let known =
-            self.inner.known.borrow().iter().find(|(known, _)| known == address).map(|(_, found)| found.clone());
-        if let Some(known) = known {
+        if let Some(known) = self.known(address) {
             return Ok(known);
         }
         let fetched = match address {
@@ -235,7 +233,7 @@ impl Fetcher {
     /// Unpacks a tarball to a directory of the build. It is never a layer: an archive may hold anything.
     fn unpack(&self, input: impl Read + Send, what: &str) -> CliResult<Tree> {
         let active = self.store().new_layer()?;
-        let root = open(active.upper()).with_context(|| format!("{what} can't be unpacked"))?;
+        let root = open_directory(active.upper())?;
         unpack(input, root.as_fd(), Path::new(""), &UnpackOptions::default())
             .with_context(|| format!("{what} can't be unpacked"))?;
         let path = active.upper().to_owned();
@@ -246,11 +244,6 @@ impl Fetcher {
 /// One sentence, and the hint that comes with it.
 fn failed(error: builder_executor::remote::RemoteError) -> CliError {
     CliError::Failed { error: error.into(), hint: None }
-}
-
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The first bytes of a stream.

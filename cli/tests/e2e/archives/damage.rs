@@ -129,7 +129,7 @@ fn digests_that_do_not_fit_are_refused() {
         (
             "the manifest is not what its path says",
             edited(&|layout| {
-                let manifest = layout.blob(&layout.json("index.json")["manifests"][0]);
+                let manifest = layout.blob_path(&layout.json("index.json")["manifests"][0]);
                 fs::write(manifest, layout.manifest().to_string() + " ").expect("ours");
             }),
             "damaged or was tampered with",
@@ -276,7 +276,7 @@ fn a_failed_load_changes_nothing_of_what_was_there() {
     target.ok(&["load", "-i", text(&other)]);
     let (before, images) = (content(&target), target.ok(&["images", "--no-trunc"]).stdout);
     let layout = Layout::of(&lab, &archive);
-    flip(&layout.blob(&layout.manifest()["layers"][1]));
+    flip(&layout.blob_path(&layout.manifest()["layers"][1]));
     assert_eq!(target.run(&["load", "-i", text(&layout.pack(&lab))]).code, 1);
     assert_eq!((id(&target, "app"), content(&target)), (new, before));
     let ids = |text: &str| text.lines().map(|line| line.split("   ").next().map(str::to_owned)).collect::<Vec<_>>();

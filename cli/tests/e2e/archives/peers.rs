@@ -8,14 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{GREETING, Layout, assert_same_app, digest, filter, fresh, id, loaded, sample, save, text};
+use super::{GREETING, Layout, assert_same_app, digest, filter, fresh, id, loaded, sample, save, skopeo, text};
 use crate::kit::{Lab, tool};
-
-fn skopeo(args: &[&str]) -> String {
-    let mut all = vec!["--insecure-policy".as_ref()];
-    all.extend(args.iter().map(OsStr::new));
-    tool("skopeo", &all)
-}
 
 /// Podman and buildah with a storage of their own.
 pub(crate) struct Podman {

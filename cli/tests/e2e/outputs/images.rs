@@ -5,16 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::{Layout, build, fresh, refused, text};
+use super::{Layout, build, digest, filter, fresh, refused, text};
 use crate::archives::Podman;
 use crate::kit::{Lab, Ran, tool};
-
-fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
-}
 
 /// The tar in a blob.
 fn unpacked(lab: &Lab, bytes: &[u8]) -> Vec<u8> {
@@ -25,10 +19,7 @@ fn unpacked(lab: &Lab, bytes: &[u8]) -> Vec<u8> {
     };
     let file = fresh(lab, "blob");
     fs::write(&file, bytes).expect("ours");
-    let output = std::process::Command::new(program).arg("-dc").stdin(fs::File::open(file).expect("ours")).output();
-    let output = output.expect("it is installed");
-    assert!(output.status.success(), "{program}");
-    output.stdout
+    filter(program, &["-dc"], &file)
 }
 
 /// Something that compresses, and is more than one chunk of an eStargz.
@@ -79,9 +70,7 @@ fn layers_are_compressed_as_hard_as_asked() {
         let size = check_layers(&lab, &layout, &format!("{oci}{kind}"), options);
         sizes.insert(options, size);
         let other = Lab::empty();
-        let archive = fresh(&lab, "packed.tar");
-        tool("tar", &["-C".as_ref(), layout.0.as_ref(), "-cf".as_ref(), archive.as_ref(), ".".as_ref()]);
-        other.ok(&["load", "-i", text(&archive)]);
+        other.ok(&["load", "-i", text(&layout.pack(&lab))]);
         assert_eq!(other.ok(&["run", "app"]).stdout, format!("{} /big\n", large().len()), "{options}");
     }
     let size = |options| sizes[options];
@@ -140,10 +129,8 @@ fn an_estargz_is_an_image_to_everybody() {
     let context = lab.project(dockerfile, &[("big", &large())]);
     let layout = Layout::build(&lab, &context, "type=oci,compression=estargz,force-compression=true", &["-t", "app"]);
     let expected = format!("made\n{}\ngone\n", large().len());
-    let archive = fresh(&lab, "estargz.tar");
-    tool("tar", &["-C".as_ref(), layout.0.as_ref(), "-cf".as_ref(), archive.as_ref(), ".".as_ref()]);
     let podman = Podman::new(&lab);
-    podman.podman(&["load", "-q", "-i", text(&archive)]);
+    podman.podman(&["load", "-q", "-i", text(&layout.pack(&lab))]);
     assert_eq!(podman.podman(&["run", "--rm", "app"]), expected);
     tool(
         "umoci",
@@ -265,10 +252,7 @@ fn images_are_named_by_their_digest_when_asked() {
     );
     assert!(named("app") && named(&format!("app@{}", digest_of())) && !named(&format!("no@{}", digest_of())));
     let rows = lab.ok(&["images", "--format=json"]).stdout;
-    assert!(
-        rows.lines().any(|row| row.contains("\"Repository\":\"nameless@sha256\"") || row.contains("nameless")),
-        "{rows}"
-    );
+    assert!(rows.lines().any(|row| row.contains("\"Repository\":\"nameless\"")), "{rows}");
     // Nowhere, but digests are told.
     let other = lab.project("FROM busybox\nCOPY f /g\n", &[("f", "")]);
     let iid = fresh(&lab, "iid");

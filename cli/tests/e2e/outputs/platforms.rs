@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Layout, build, fresh, paths, refused, text};
+use super::{Layout, build, fresh, paths, refused, skopeo, text};
 use crate::kit::{Lab, tool};
 
 const BOTH: &str = "--platform=linux/amd64,linux/arm64";
@@ -16,11 +16,6 @@ fn project(lab: &Lab) -> std::path::PathBuf {
         "FROM scratch\nARG TARGETARCH\nCOPY common /common\nCOPY $TARGETARCH /arch\nENV ARCH=$TARGETARCH\n",
         &[("common", "c"), ("amd64", "this is amd64"), ("arm64", "this is arm64")],
     )
-}
-
-fn skopeo(args: &[&str]) -> String {
-    let all: Vec<&std::ffi::OsStr> = [&["--insecure-policy"], args].concat().into_iter().map(AsRef::as_ref).collect();
-    tool("skopeo", &all)
 }
 
 #[track_caller]
@@ -65,8 +60,7 @@ fn several_platforms_are_an_index() {
         assert_eq!(told["containerimage.descriptor"]["mediaType"], layout.root()["mediaType"]);
         assert!(told.get("containerimage.config.digest").is_none(), "there are two");
         assert_eq!(layout.root()["digest"], fs::read_to_string(&iid).expect("written").as_str());
-        let archive = fresh(&lab, "packed.tar");
-        tool("tar", &["-C".as_ref(), layout.0.as_ref(), "-cf".as_ref(), archive.as_ref(), ".".as_ref()]);
+        let archive = layout.pack(&lab);
         let image = format!("oci-archive:{}", text(&archive));
         for arch in ["amd64", "arm64"] {
             let config = skopeo(&["--override-arch", arch, "inspect", "--config", "--raw", &image]);

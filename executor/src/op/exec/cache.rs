@@ -105,7 +105,7 @@ fn fill(inner: &Inner, cache: &CacheMount, seed: Option<&Snapshot>, directory: &
     let (mut mode, mut uid, mut gid) = (cache.mode, cache.uid, cache.gid);
     if let (Some(snapshot), Some((_, source))) = (seed, &cache.seed) {
         let root = inner.driver.mount(&inner.store, snapshot, None, Purpose::Files)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let found = in_root::open(&root, Path::new(source), flags, Mode::empty())
             .map_err(|error| OpError::Mount { what: format!("seed a cache mount from {source}"), source: error })?;
         let stat = rustix::fs::fstat(&found)
@@ -114,7 +114,7 @@ fn fill(inner: &Inner, cache: &CacheMount, seed: Option<&Snapshot>, directory: &
             (mode, uid, gid) = (stat.st_mode, stat.st_uid, stat.st_gid);
         }
         // From the directory itself: what is above it, and links to it, have been dealt with.
-        let files = FileSource::snapshot_to_copy(reopen(&found, source)?)?;
+        let files = FileSource::snapshot_to_copy(&found)?;
         let selection = Selection { sources: vec!["/".to_owned()], exclude: Vec::new(), parents: false };
         let action =
             CopyAction { input: 1, selection, dest: "/".to_owned(), owner: Owner::Default, mode: None, unpack: false };
@@ -128,11 +128,4 @@ fn fill(inner: &Inner, cache: &CacheMount, seed: Option<&Snapshot>, directory: &
         std::os::unix::fs::chown(directory, Some(uid), Some(gid)).map_err(write)?;
     }
     fs::set_permissions(directory, fs::Permissions::from_mode(mode & 0o7777)).map_err(write)
-}
-
-/// A descriptor that can be read from, of a directory that was only looked up.
-fn reopen(found: impl AsFd, name: &str) -> Result<std::os::fd::OwnedFd, OpError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(found, ".", flags, Mode::empty())
-        .map_err(|error| OpError::Mount { what: format!("open {name}"), source: error.into() })
 }

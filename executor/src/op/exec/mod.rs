@@ -133,9 +133,7 @@ fn prepare(
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };
     options.privileged = exec.security == SecurityMode::Insecure;
-    if !machine.grant.limits.is_empty() {
-        machine.grant.limits.apply(&mut options);
-    }
+    machine.grant.limits.apply(&mut options);
     let script = match &exec.script {
         None => None,
         Some(script) => {

@@ -188,7 +188,8 @@ impl Preparing<'_> {
         match &mount.kind {
             MountKind::Bind { input, source } => self.bind(mount, *input, source, &["bind", access]),
             MountKind::Cache(_) => {
-                let directory = cache.ok_or(OpError::Cancelled)?;
+                let directory =
+                    cache.ok_or_else(|| failed(mount, "find the directory of", io::ErrorKind::NotFound.into()))?;
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
                 let tree = open_tree(rustix::fs::CWD, directory.path(), flags)
                     .map_err(|error| failed(mount, "bind the directory of", error.into()))?;

@@ -74,15 +74,24 @@ impl Mask {
 
     /// As much of what came so far as is sure to be no part of a value.
     fn replace(&mut self, piece: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(piece);
+        self.take(false)
+    }
+
+    /// What is left at the end.
+    fn rest(&mut self) -> Vec<u8> {
+        self.take(true)
+    }
+
+    fn take(&mut self, is_end: bool) -> Vec<u8> {
         let mut input = std::mem::take(&mut self.held);
-        input.extend_from_slice(piece);
         let mut out = Vec::with_capacity(input.len());
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             let rest = &input[at..];
             let candidates = || self.values.iter().map(Secret::bytes).filter(|value| value.first() == Some(&byte));
             // A longer value that may still come keeps a shorter one, which is there, waiting.
-            if candidates().any(|value| rest.len() < value.len() && value.starts_with(rest)) {
+            if !is_end && candidates().any(|value| rest.len() < value.len() && value.starts_with(rest)) {
                 break;
             }
             if let Some(value) = candidates().find(|value| rest.starts_with(value)) {
@@ -94,23 +103,6 @@ impl Mask {
             }
         }
         self.held = input.split_off(at);
-        out
-    }
-
-    /// What is left at the end.
-    fn rest(&mut self) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
-        let mut out = Vec::new();
-        let mut at = 0;
-        while let Some(&byte) = held.get(at) {
-            if let Some(value) = self.values.iter().map(Secret::bytes).find(|value| held[at..].starts_with(value)) {
-                out.extend_from_slice(MASK);
-                at += value.len();
-            } else {
-                out.push(byte);
-                at += 1;
-            }
-        }
         out
     }
 }

@@ -269,7 +269,13 @@ impl<'a> Git<'a> {
             let end = (0..=SHOWN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             text.truncate(end);
         }
-        let wants_login = ["could not read Username", "Authentication failed", "could not read Password", "403", "401"];
+        let wants_login = [
+            "could not read Username",
+            "could not read Password",
+            "Authentication failed",
+            "returned error: 401",
+            "returned error: 403",
+        ];
         if wants_login.iter().any(|sign| stderr.contains(sign)) {
             let host = url::authority(self.remote).unwrap_or("HOST");
             text.extend(["; if it wants a token, give it with --secret id=GIT_AUTH_TOKEN.", host]);

@@ -45,11 +45,8 @@ struct Waiting {
     place: Option<String>,
 }
 
-/// What is in a commit beside plain files.
-struct Contents {
-    /// Path and commit of each submodule.
-    links: Vec<(Vec<u8>, String)>,
-}
+/// Path and commit of each submodule.
+type Links = Vec<(Vec<u8>, String)>;
 
 impl Tree<'_> {
     /// Writes everything to `root`; when it was committed, in seconds since the epoch.
@@ -109,13 +106,13 @@ impl Tree<'_> {
             if !below.is_empty() {
                 check_directory(&repository, &next.commit, below)?;
             }
-            let contents = contents(&repository, &next.commit, below)?;
+            let links = links(&repository, &next.commit, below)?;
             self.unpack(&repository, &next, &fd, below)?;
             if let Some(place) = &next.place {
                 keep::write(&repository, wanted, root, &fd, place, &next.path)?;
             }
-            if self.submodules && !contents.links.is_empty() {
-                Self::enter(&repository, &next, contents, &mut waiting)?;
+            if self.submodules && !links.is_empty() {
+                Self::enter(&repository, &next, links, &mut waiting)?;
             }
         }
         Ok(time)
@@ -160,11 +157,11 @@ impl Tree<'_> {
     fn enter(
         repository: &Repository<'_, '_>,
         parent: &Waiting,
-        contents: Contents,
+        links: Links,
         waiting: &mut Vec<Waiting>,
     ) -> Result<(), RemoteError> {
         let known = Submodules::read(repository, &parent.commit)?;
-        for (path, commit) in contents.links {
+        for (path, commit) in links {
             let Some(found) = known.find(&path, &parent.remote)? else { continue };
             let full = if parent.path.is_empty() { path } else { [&parent.path[..], b"/", &path].concat() };
             let place = parent.place.as_ref().map(|place| format!("{place}/modules/{}", found.name));
@@ -195,8 +192,8 @@ pub(super) fn open_beneath(root: &OwnedFd, path: impl rustix::path::Arg) -> rust
     rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
-/// Lists a commit, and refuses what git itself would never check out.
-fn contents(repository: &Repository<'_, '_>, commit: &str, below: &str) -> Result<Contents, RemoteError> {
+/// The submodules of a commit. Refuses what git itself would never check out.
+fn links(repository: &Repository<'_, '_>, commit: &str, below: &str) -> Result<Links, RemoteError> {
     let git = repository.git();
     let mut command = repository.local()?;
     command.args(["ls-tree", "-r", "-z", "--full-tree", commit]);
@@ -219,7 +216,7 @@ fn contents(repository: &Repository<'_, '_>, commit: &str, below: &str) -> Resul
             links.push((path.to_vec(), String::from_utf8_lossy(id).into_owned()));
         }
     }
-    Ok(Contents { links })
+    Ok(links)
 }
 
 /// Refuses a directory that the commit does not have, or that is something else.

@@ -7,7 +7,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -15,7 +14,7 @@ use rustix::fs::FlockOperation;
 use super::command::{Git, Ran};
 use super::{Commit, name};
 use crate::remote::error::RemoteError;
-use crate::remote::{remembered, url};
+use crate::remote::{pause, remembered, url};
 
 /// Written last when a repository is made; it also undoes what a repository says of its own archives.
 const ATTRIBUTES: &str = "* -export-ignore -export-subst\n";
@@ -65,10 +64,7 @@ impl<'g, 'a> Repository<'g, 'a> {
         loop {
             match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if (git.stop)() => {
-                    return Err(RemoteError::Cancelled);
-                }
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => thread::sleep(LOCK_PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => pause(LOCK_PAUSE, git.stop)?,
                 Err(error) => return Err(failed(error.into())),
             }
         }
@@ -140,7 +136,7 @@ impl<'g, 'a> Repository<'g, 'a> {
         &self.path
     }
 
-    /// Whether an object and what it consists of is here.
+    /// Whether a commit is here, or a tag that leads to one.
     fn has(&self, id: &str) -> Result<bool, RemoteError> {
         let mut command = self.local()?;
         command.args(["cat-file", "-e", &format!("{id}^{{commit}}")]);

@@ -3,7 +3,6 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use ureq::Agent;
@@ -13,12 +12,12 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::proxy;
 use crate::remote::error::RemoteError;
-use crate::remote::{redact, url};
+use crate::remote::{Stop, pause, redact, url};
 
-/// How long names, connections and first answers may take.
+/// How long names and connections may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a server may be silent in the middle of a file. There is no limit on the whole.
+/// How long a server may be silent, before it answers and in the middle of a file. There is no limit on the whole.
 const SILENCE: Duration = Duration::from_mins(1);
 
 /// How many redirects are followed.
@@ -42,12 +41,6 @@ pub struct Client {
     agent: Agent,
 }
 
-impl Default for Client {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// An answer; its body is read from it.
 pub struct Response {
     status: ureq::http::StatusCode,
@@ -63,8 +56,16 @@ impl std::fmt::Debug for Response {
 
 impl Client {
     /// A client. Nothing is connected yet.
-    pub fn new() -> Self {
-        let roots = certificates().map_or(RootCerts::WebPki, RootCerts::from);
+    ///
+    /// # Errors
+    /// When the environment names certificates that can't be read: others must not be trusted in their place.
+    pub fn new() -> Result<Self, RemoteError> {
+        let named = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+        let roots = match named {
+            Some(path) => Some(named_certificates(Path::new(&path))?),
+            None => BUNDLES.iter().find_map(|path| Some(certificates(&std::fs::read(path).ok()?))),
+        };
+        let roots = roots.filter(|found| !found.is_empty()).map_or(RootCerts::WebPki, RootCerts::from);
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(REDIRECTS)
@@ -77,17 +78,22 @@ impl Client {
             .proxy(None)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build();
-        Self { agent: Agent::new_with_config(config) }
+        Ok(Self { agent: Agent::new_with_config(config) })
     }
 
     /// Downloads what a URL leads to; an answer that is no success is an error.
     pub fn get(&self, url: &str) -> Result<Response, RemoteError> {
-        let response = self.request(url, &[])?;
+        let response = self.request(url, &[], &|| false)?;
         if response.status.is_success() { Ok(response) } else { Err(response.into_error(url)) }
     }
 
     /// Asks for a URL with these headers; the answer may be anything.
-    pub(super) fn request(&self, url: &str, headers: &[(HeaderName, String)]) -> Result<Response, RemoteError> {
+    pub(super) fn request(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        stop: Stop<'_>,
+    ) -> Result<Response, RemoteError> {
         let mut retries = RETRIES.iter();
         loop {
             let answer = self.ask(url, headers);
@@ -96,9 +102,9 @@ impl Client {
                 Err(error) => is_passing(error),
             };
             match retries.next() {
-                Some(pause) if again => {
+                Some(usual) if again => {
                     let asked = answer.as_ref().ok().and_then(Response::retry_after);
-                    thread::sleep(asked.unwrap_or(*pause));
+                    pause(asked.unwrap_or(*usual), stop)?;
                 }
                 _ => return answer.map_err(|error| failed(url, &error)),
             }
@@ -196,19 +202,58 @@ pub(super) fn failed(url: &str, error: &ureq::Error) -> RemoteError {
     RemoteError::Http { url: redact(url), reason }
 }
 
-/// What the machine trusts, or what `SSL_CERT_FILE` names; `None` when there is nothing of the kind.
-fn certificates() -> Option<Vec<Certificate<'static>>> {
-    let named = std::env::var_os("SSL_CERT_FILE");
-    let read = |path: &Path| std::fs::read(path).ok();
-    let bundle = match &named {
-        Some(path) => read(Path::new(path)),
-        None => BUNDLES.iter().find_map(|path| read(Path::new(path))),
-    }?;
-    let found: Vec<_> = parse_pem(&bundle)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    (!found.is_empty()).then_some(found)
+/// The certificates of a file that the user names.
+fn named_certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RemoteError> {
+    let failed = |reason: String| RemoteError::Certificates { path: path.to_owned(), reason };
+    let bundle = std::fs::read(path).map_err(|error| failed(format!("can't be read ({error})")))?;
+    let found = certificates(&bundle);
+    if found.is_empty() { Err(failed("holds no certificate".to_owned())) } else { Ok(found) }
+}
+
+/// The certificates of a bundle.
+fn certificates(bundle: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    parse_pem(bundle).filter_map(certificate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_busy_server_when_the_build_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let over = AtomicBool::new(false);
+        let asked = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // One answer, and then nobody listens.
+                let (mut stream, _) = listener.accept().unwrap();
+                drop(BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty));
+                over.store(true, Ordering::Relaxed);
+                let answer = "HTTP/1.1 503 Busy\r\nRetry-After: 10\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                stream.write_all(answer.as_bytes()).unwrap();
+                drop(stream);
+            });
+            Client::new().unwrap().request(&url, &[], &|| over.load(Ordering::Relaxed))
+        });
+        assert!(matches!(asked, Err(RemoteError::Cancelled)), "{asked:?}");
+    }
+
+    #[test]
+    fn certificates_that_are_named_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle.pem");
+        let said = || named_certificates(&path).unwrap_err().to_string();
+        assert!(said().contains("bundle.pem, which can't be read"), "{}", said());
+        std::fs::write(&path, "nothing of the kind").unwrap();
+        assert!(said().contains("holds no certificate"), "{}", said());
+    }
 }

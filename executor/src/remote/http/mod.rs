@@ -126,7 +126,7 @@ pub(super) fn fetch(remotes: &Remotes, source: &HttpSource, stop: Stop<'_>) -> R
             headers.push((IF_MODIFIED_SINCE, time.clone()));
         }
     }
-    let response = remotes.client().request(&source.url, &headers)?;
+    let response = remotes.client()?.request(&source.url, &headers, stop)?;
     if let Some((known, download)) = &known {
         let same = || known.etag.is_some() && response.header(ETAG).map(opaque) == known.etag.as_deref().map(opaque);
         // Some servers send the whole file and the ETag that they were told.

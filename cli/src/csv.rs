@@ -1,4 +1,5 @@
-//! Comma-separated values by the rules of RFC 4180, as Go reads them.
+//! Values of flags and of bake variables, as Go reads them: fields with commas between them by the rules of RFC 4180, and
+//! the words for true and false.
 
 /// The fields of one line.
 pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
@@ -42,7 +43,7 @@ fn field(text: &str) -> Result<(String, &str), String> {
     };
     let mut field = String::new();
     loop {
-        let Some(quote) = rest.find('"') else { return Err("a `\"` has no end".to_owned()) };
+        let Some(quote) = rest.find('"') else { return Err("a `\"` is not closed".to_owned()) };
         field.push_str(&rest[..quote]);
         rest = &rest[quote + 1..];
         match rest.strip_prefix('"') {
@@ -68,17 +69,32 @@ pub(crate) fn line(fields: &[String]) -> String {
     fields.iter().map(quoted).collect::<Vec<_>>().join(",")
 }
 
+/// A truth value, in the words of Go.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// A truth value that must be one; `key` is what it is of.
+pub(crate) fn boolean(key: &str, text: &str) -> Result<bool, String> {
+    truth(text).ok_or_else(|| format!("{key} takes true or false, not `{text}`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lines_are_read() {
-        let table: [(&str, &[&str]); 7] = [
+        let table: [(&str, &[&str]); 8] = [
             ("", &[]),
             ("a", &["a"]),
             ("a,b=c", &["a", "b=c"]),
             ("a,", &["a", ""]),
+            ("a,,b,", &["a", "", "b", ""]),
             ("\"a,b\",c", &["a,b", "c"]),
             ("\"say \"\"hi\"\"\"", &["say \"hi\""]),
             ("type=sbom,\"ENV=x,y\"", &["type=sbom", "ENV=x,y"]),
@@ -88,9 +104,17 @@ mod tests {
             assert_eq!(found, expected, "{text}");
             assert_eq!(fields(&line(&found)).unwrap(), found, "{text}");
         }
-        for wrong in ["a\"b", "\"a", "\"a\"b", "a\nb"] {
+        for wrong in ["a\"b", "a=\"b", "\"a", "\"a\"b", "a\nb"] {
             assert!(fields(wrong).is_err(), "{wrong}");
         }
         assert_eq!(records("a,b\r\n\n1,\"2\n3\"\n").unwrap(), [["a", "b"], ["1", "2\n3"]]);
+    }
+    #[test]
+    fn truth_has_several_words() {
+        assert_eq!(
+            ["1", "t", "True", "0", "F", "false"].map(|text| boolean("k", text).is_ok_and(|value| value)),
+            [true, true, true, false, false, false]
+        );
+        assert_eq!(boolean("push", "yes").unwrap_err(), "push takes true or false, not `yes`");
     }
 }
