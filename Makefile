@@ -35,7 +35,7 @@ PACKAGES += jq
 PACKAGES += openssh-client qemu-user-static
 
 # What `make bench` compares with besides: Docker, and `time` for peak memory.
-BENCH_PACKAGES := docker.io time
+BENCH_PACKAGES := docker.io docker-registry skopeo curl time
 
 .PHONY: build
 build: cargo ## builds target/release/builder

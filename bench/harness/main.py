@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 
 from . import lab as laboratory
-from . import leftovers, machine, namespace, process, report, tool
-from .workload import WORKLOADS
+from . import leftovers, machine, namespace, process, report, tool, travel, workload
 
 PROJECT = Path(__file__).resolve().parents[2]
+WORKLOADS = workload.WORKLOADS | travel.WORKLOADS
 
 
 def arguments():

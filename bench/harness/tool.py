@@ -54,6 +54,21 @@ class Tool:
     def export_command(self, context, dockerfile, compression, dest):
         """The command that writes the image, which is built already, to an archive."""
 
+    def forget(self, name):
+        """Removes an image and whatever was unpacked for it, if it is there."""
+
+    def pull_command(self, name):
+        """The command that gets an image from the registry of the benchmark."""
+
+    def tag_command(self, name, image=RESULT):
+        """The command that gives an image another name."""
+
+    def push_command(self, name):
+        """The command that sends an image to the registry of the benchmark."""
+
+    def save_command(self, name, dest):
+        """The command that writes an image to a Docker archive."""
+
     def build(self, context, dockerfile):
         """Builds; returns the seconds."""
         return process.run(self.build_command(context, dockerfile), self.log, self.env)
@@ -88,6 +103,21 @@ class Builder(Tool):
 
     def export_command(self, context, dockerfile, compression, dest):
         return self.build_command(context, dockerfile, "-o", f"type=oci,dest={dest},compression={compression}")
+
+    def forget(self, name):
+        remove(self.root)
+
+    def pull_command(self, name):
+        return self._command("pull", "--quiet", name)
+
+    def tag_command(self, name, image=RESULT):
+        return self._command("tag", image, name)
+
+    def push_command(self, name):
+        return self._command("push", "--quiet", name)
+
+    def save_command(self, name, dest):
+        return self._command("save", "-o", dest, name)
 
 
 class Docker(Tool):
@@ -156,6 +186,21 @@ class Docker(Tool):
     def export_command(self, context, dockerfile, compression, dest):
         return [self.client, "save", "-o", dest, RESULT]
 
+    def forget(self, name):
+        self._docker("system", "prune", "--all", "--force")
+
+    def pull_command(self, name):
+        return [self.client, "pull", "--quiet", name]
+
+    def tag_command(self, name, image=RESULT):
+        return [self.client, "tag", image, name]
+
+    def push_command(self, name):
+        return [self.client, "push", "--quiet", name]
+
+    def save_command(self, name, dest):
+        return [self.client, "save", "-o", dest, name]
+
 
 class ClassicDocker(Docker):
     """The same daemon with its builder of old."""
@@ -203,6 +248,21 @@ class Buildah(Tool):
             # buildah compresses every layer of an OCI archive, and none of Docker's.
             return self._command("push", "--quiet", RESULT, f"docker-archive:{dest}:{RESULT}:latest")
         return self._command("push", "--quiet", f"--compression-format={compression}", RESULT, f"oci-archive:{dest}:bench")
+
+    def forget(self, name):
+        process.run(self._command("rmi", "--all", "--force"), self.log)
+
+    def pull_command(self, name):
+        return self._command("pull", "--quiet", "--tls-verify=false", name)
+
+    def tag_command(self, name, image=RESULT):
+        return self._command("tag", image, name)
+
+    def push_command(self, name):
+        return self._command("push", "--quiet", "--tls-verify=false", name, f"docker://{name}")
+
+    def save_command(self, name, dest):
+        return self._command("push", "--quiet", name, f"docker-archive:{dest}:{name}:latest")
 
 
 def _version(program):

@@ -69,8 +69,10 @@ fn carry_out(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> C
         }
         Prepared::Build(requests, selected) => (requests, selected),
     };
-    let asked: Vec<(&BuildRequest, CallRequest)> =
-        requests.iter().filter_map(|request| Some((request, request.call()?))).collect();
+    let mut asked: Vec<(&BuildRequest, CallRequest)> = Vec::new();
+    for request in &requests {
+        asked.extend(request.call()?.map(|call| (request, call)));
+    }
     if !asked.is_empty() {
         return answer(global, &asked, &selected);
     }

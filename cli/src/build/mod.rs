@@ -50,7 +50,7 @@ const EXPORTS: usize = 4;
 /// `builder build`.
 pub(crate) fn run(global: &Global, args: &BuildArgs) -> CliResult<u8> {
     let request = BuildRequest::new(args.clone());
-    if let Some(call) = request.call() {
+    if let Some(call) = request.call()? {
         return check::answer(global, &request, call);
     }
     let session = Session::new(args.progress, args.quiet, args.explain, args.jobs)?;

@@ -47,10 +47,18 @@ impl BuildRequest {
         self.name.as_deref().filter(|_| self.one_of_many)
     }
 
-    /// The question to answer instead of building, if there is one.
-    pub(crate) fn call(&self) -> Option<CallRequest> {
-        let alias = self.args.check.then(CallRequest::check);
-        alias.or(self.args.call).filter(|call| call.method != Method::Build)
+    /// The question to answer instead of building, if there is one. `--check` is short for `--call=check`, which may
+    /// stand beside it and say more.
+    pub(crate) fn call(&self) -> CliResult<Option<CallRequest>> {
+        let call = match (self.args.check, self.args.call) {
+            (true, Some(call)) if call.method != Method::Check => {
+                let name = call.name();
+                return Err(CliError::Usage(format!("--check and --call={name} ask for two things: leave one out")));
+            }
+            (true, None) => Some(CallRequest::check()),
+            (_, call) => call,
+        };
+        Ok(call.filter(|call| call.method != Method::Build))
     }
 
     /// Where the result goes: into the store when nothing else is said.

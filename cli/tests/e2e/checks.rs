@@ -136,6 +136,7 @@ fn a_check_prints_what_buildx_prints() {
         (&["--call=check,ignorestatus=true"], 0),
         (&["--check=true"], 1),
         (&["--check=false", "--call=check"], 1),
+        (&["--check", "--call=check,ignorestatus"], 0),
     ] {
         let ran = call(&lab, &context, args);
         assert_eq!(ran.code, code, "{args:?}");
@@ -148,6 +149,9 @@ fn a_check_prints_what_buildx_prints() {
     let ran = call(&lab, &context, &["--call=nothing"]);
     assert_eq!(ran.code, 2);
     ran.assert_stderr("there is no method `nothing`");
+    let ran = call(&lab, &context, &["--check", "--call=outline"]);
+    assert_eq!(ran.code, 2);
+    ran.assert_stderr("--check and --call=outline ask for two things");
 }
 
 #[test]
