@@ -33,6 +33,8 @@ PACKAGES += git
 PACKAGES += jq
 #   an agent and keys to forward; interpreters of programs for other machines
 PACKAGES += openssh-client qemu-user-static
+#   a server for caches in buckets
+PACKAGES += python3-venv curl
 
 # What `make bench` compares with besides: Docker, and `time` for peak memory.
 BENCH_PACKAGES := docker.io docker-registry skopeo curl time
@@ -42,7 +44,7 @@ build: cargo ## builds target/release/builder
 	cargo build --release --locked
 
 .PHONY: test
-test: deps cargo ## formatting, lints and all tests, the tests as root
+test: deps cargo moto ## formatting, lints and all tests, the tests as root
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@mkdir -p $(TARGET); status=0; \
@@ -53,6 +55,16 @@ test: deps cargo ## formatting, lints and all tests, the tests as root
 
 # Tests of namespaces run as root; the compiler does not.
 AS_ROOT = $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER='sudo --preserve-env')
+
+# An S3 server for the tests; Debian has no package of one.
+MOTO := 5.2.5
+
+.PHONY: moto
+moto: $(TARGET)/moto/bin/moto_server
+
+$(TARGET)/moto/bin/moto_server: | deps
+	python3 -m venv $(TARGET)/moto
+	$(TARGET)/moto/bin/pip install --quiet --disable-pip-version-check 'moto[s3,server]==$(MOTO)'
 
 .PHONY: demo
 demo: deps build base-tars ## builds, runs, changes and exports a real program, with explanations

@@ -17,7 +17,9 @@ use std::fs::{self, File};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::absent;
 use crate::blob::{blob_path, remove_file};
+use crate::container::{self, ContainerId};
 use crate::error::{At, Error, Result};
 use crate::id::{BlobDigest, LayerId};
 use crate::layer::{decode_chain, id_of, layer_directory};
@@ -44,14 +46,16 @@ impl Store {
             let select = "SELECT EXISTS (SELECT 1 FROM mounts INDEXED BY mounts_unsynced WHERE boot IS NOT NULL)";
             Ok(db.prepare_cached(select)?.query_row([], |row| row.get(0))?)
         };
-        Ok(self.newest_unsynced()?.iter().any(|newest| *newest > 0) || self.read(mounts)?)
+        let rests = |newest: &[i64]| newest.iter().any(|newest| *newest > 0);
+        Ok(rests(&self.newest_unsynced()?) || self.read(mounts)? || !self.resting_containers()?.is_empty())
     }
 
     /// Flushes the store to the disk, and marks what it holds durable. Does nothing when everything is.
     pub fn sync(&self) -> Result<()> {
         let newest = self.newest_unsynced()?;
         let mounts = self.resting_mounts()?;
-        if newest.iter().all(|newest| *newest == 0) && mounts.is_empty() {
+        let containers = self.resting_containers()?;
+        if newest.iter().all(|newest| *newest == 0) && mounts.is_empty() && containers.is_empty() {
             return Ok(());
         }
         let flushed = File::open(self.root()).and_then(|root| Ok(rustix::fs::syncfs(root)?));
@@ -67,6 +71,10 @@ impl Store {
             for seq in mounts {
                 db.prepare_cached("UPDATE mounts SET boot = NULL WHERE boot <> ? AND seq = ?")?
                     .execute(params![LOST, seq])?;
+            }
+            for row in containers {
+                db.prepare_cached("UPDATE containers SET boot = NULL WHERE seq = ? AND version = ?")?
+                    .execute([row.0, row.1])?;
             }
             settle_names(db)
         })?;
@@ -106,6 +114,8 @@ fn mark_lost(db: &Transaction<'_>, newest: &[i64; 4]) -> Result<()> {
         db.execute(&sql, params![LOST, newest])?;
     }
     db.execute("UPDATE mounts SET boot = ? WHERE boot IS NOT NULL", [LOST])?;
+    // Nobody's files are taken away under a process that runs on them.
+    db.execute("UPDATE containers SET boot = ? WHERE boot IS NOT NULL AND finished_ms IS NOT NULL", [LOST])?;
     set_boot(db, LOST)
 }
 
@@ -136,6 +146,9 @@ pub(crate) fn drop_lost(store: &Store) -> Result<()> {
         for mount in lost.mounts {
             trash::discard(store.root(), &mount::directory(store.root(), mount))?;
         }
+        for id in lost.containers {
+            trash::discard(store.root(), &container::directory(store.root(), id))?;
+        }
         for blob in lost.blobs {
             remove_file(&blob_path(store.root(), &blob))?;
         }
@@ -160,11 +173,15 @@ struct Lost {
     layers: Vec<LayerId>,
     blobs: Vec<BlobDigest>,
     mounts: Vec<LayerId>,
+    containers: Vec<ContainerId>,
 }
 
 fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
+    // Their directories go with those of the rest.
+    let absent = absent::revert(db, boot)?;
     let mut select = db.prepare("SELECT id FROM layers WHERE boot <> ?")?;
-    let layers = select.query_map([boot], |row| Ok(id_of(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
+    let mut layers = select.query_map([boot], |row| Ok(id_of(row.get(0)?)))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    layers.extend(absent);
     let mut select = db.prepare("SELECT digest FROM blobs WHERE boot <> ?")?;
     let blobs =
         select.query_map([boot], |row| Ok(BlobDigest::from_bytes(row.get(0)?)))?.collect::<rusqlite::Result<_>>()?;
@@ -173,9 +190,11 @@ fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
     for table in ["layers", "blobs", "images", "mounts"] {
         db.execute(&format!("DELETE FROM {table} WHERE boot <> ?"), [boot])?;
     }
+    db.execute("DELETE FROM layer_sources WHERE layer NOT IN (SELECT id FROM layers)", [])?;
     // Their components still explain what changes next.
     db.execute("UPDATE records SET output = NULL, boot = NULL WHERE boot <> ?", [boot])?;
-    drop_incomplete(db)?;
+    let mut containers = container::drop_lost(db, boot)?;
+    containers.extend(drop_incomplete(db)?);
     db.execute_batch(
         // A name for several platforms is whole, or goes back to what it was before.
         "CREATE TEMP TABLE broken AS
@@ -184,14 +203,15 @@ fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
          UPDATE names SET image = durable, form = NULL
             WHERE durable IS NOT NULL AND name IN (SELECT name FROM broken);
          DELETE FROM platforms WHERE name IN (SELECT name FROM broken);
+         DELETE FROM name_blobs WHERE name IN (SELECT name FROM broken);
          DROP TABLE broken;
          DELETE FROM names WHERE image NOT IN (SELECT id FROM images);",
     )?;
-    Ok(Lost { layers, blobs, mounts })
+    Ok(Lost { layers, blobs, mounts, containers })
 }
 
 /// What was written after a flush had failed may be on the disk and build on layers that are not.
-fn drop_incomplete(db: &Transaction<'_>) -> Result<()> {
+fn drop_incomplete(db: &Transaction<'_>) -> Result<Vec<ContainerId>> {
     while db.execute("DELETE FROM layers WHERE base IS NOT NULL AND base NOT IN (SELECT id FROM layers)", [])? > 0 {}
     let mut select = db.prepare("SELECT id FROM layers")?;
     let there = select.query_map([], |row| Ok(id_of(row.get(0)?)))?.collect::<rusqlite::Result<HashSet<_>>>()?;
@@ -208,7 +228,19 @@ fn drop_incomplete(db: &Transaction<'_>) -> Result<()> {
             }
         }
     }
-    Ok(())
+    let mut containers = Vec::new();
+    let mut select = db.prepare("SELECT id, layers FROM containers")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let chain = decode_chain(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
+        if chain.layers.iter().any(|layer| !there.contains(layer)) {
+            containers.push(ContainerId::from_bytes(row.get(0)?));
+        }
+    }
+    for id in &containers {
+        db.execute("DELETE FROM containers WHERE id = ?", [id.as_bytes()])?;
+    }
+    Ok(containers)
 }
 
 #[cfg(test)]
@@ -264,7 +296,7 @@ mod tests {
         store.sync().unwrap();
         let new = put("new");
         let platforms = vec![("linux/amd64".to_owned(), own), ("linux/arm64".to_owned(), new)];
-        store.set_name("n", &Named { image: own, platforms, form: None }).unwrap();
+        store.set_name("n", &Named { image: own, platforms, form: None, blobs: Vec::new() }).unwrap();
         // A flush that began before the name was given ends now.
         store.write(Commit::Lazy, settle_names).unwrap();
         drop(store);

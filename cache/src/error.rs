@@ -103,9 +103,31 @@ pub enum Error {
     /// The layer is not there.
     #[error("the store has no layer {0}: it was pruned, build again")]
     NoLayer(LayerId),
+    /// The layer's files are elsewhere, and nothing here can bring them.
+    #[error("the files of the layer {layer} are not in the store, but at {location}, and can't be fetched from there")]
+    Absent {
+        /// Which.
+        layer: LayerId,
+        /// Where its blob is.
+        location: String,
+    },
+    /// What is elsewhere could not be fetched.
+    #[error(transparent)]
+    Provider(crate::absent::ProviderError),
     /// The image is not there.
     #[error("the store has no image {0}")]
     NoImage(BlobDigest),
+    /// The container is not there.
+    #[error("no such container: {0}")]
+    NoContainer(crate::container::ContainerId),
+    /// Another container has the name.
+    #[error("the container name \"/{name}\" is already in use by container \"{id}\": remove that container to be able to reuse that name")]
+    ContainerName {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: crate::container::ContainerId,
+    },
     /// A listing in the store is not what its name says.
     #[error("the listing {0} is damaged in the store")]
     DamagedTree(ContentDigest),

@@ -125,6 +125,14 @@ impl Store {
         }
     }
 
+    /// Removes an image and its names like [`Store::remove_image`], but leaves the files to the next
+    /// [`Store::collect_garbage`]: of many images, that is to be called once. Tells the names.
+    pub fn forget_image(&self, id: &BlobDigest) -> Result<Vec<String>> {
+        let names = self.write(Commit::Lazy, |db| forget_image(db, id)?.ok_or(Error::NoImage(*id)))?;
+        self.write_index()?;
+        Ok(names)
+    }
+
     /// Removes an image unless it has a name, which somebody may have given it meanwhile. Tells whether it is gone.
     pub fn remove_nameless_image(&self, id: &BlobDigest) -> Result<bool> {
         let gone = self.write(Commit::Lazy, |db| {

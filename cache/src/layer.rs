@@ -14,10 +14,11 @@ use std::sync::Arc;
 use builder_solver::ContentDigest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::absent;
 use crate::content;
 use crate::error::{At, Error, Result};
 use crate::id::{BlobDigest, DiffId, LayerId, Snapshot};
-use crate::lock::Lease;
+use crate::lock::{KeyLock, Lease};
 use crate::session::Session;
 use crate::store::{Commit, Store};
 use crate::trash;
@@ -54,6 +55,10 @@ pub struct Layer {
     pub id: LayerId,
     /// What is known of it.
     pub meta: LayerMeta,
+    /// Its files are elsewhere ([`Store::provide`] brings them).
+    pub absent: bool,
+    /// The layer below it, when it was put without its files.
+    pub parent: Option<LayerId>,
 }
 
 /// A layer that is being written. Dropped without [`ActiveLayer::commit`], it leaves nothing behind.
@@ -65,11 +70,21 @@ pub struct ActiveLayer {
     upper: PathBuf,
     work: PathBuf,
     committed: bool,
+    /// Held while an absent layer is filled.
+    fills: Option<KeyLock>,
     _session: Arc<Session>,
     _lease: Lease,
 }
 
 impl ActiveLayer {
+    /// Gives an absent layer its files, which nobody else does as long as the lock is held.
+    pub(crate) fn fill(store: &Store, id: LayerId, lock: KeyLock) -> Result<Self> {
+        let mut active = Self::begin(store)?;
+        active.id = id;
+        active.fills = Some(lock);
+        Ok(active)
+    }
+
     fn begin(store: &Store) -> Result<Self> {
         let lease = store.lease()?;
         let session = store.session()?;
@@ -81,6 +96,7 @@ impl ActiveLayer {
             work: directory.with_extension("work"),
             directory,
             committed: false,
+            fills: None,
             _session: session,
             _lease: lease,
         };
@@ -90,6 +106,14 @@ impl ActiveLayer {
         // It shows as the root directory of whatever is mounted with it on top, whatever the umask was.
         fs::set_permissions(&active.upper, fs::Permissions::from_mode(0o755)).at("create", &active.upper)?;
         Ok(active)
+    }
+
+    /// Turns it into the files of an absent layer, and waits for whoever is filling that. `None` when it is filled.
+    pub fn filling(mut self, id: &LayerId) -> Result<Option<Self>> {
+        let Some(lock) = self.store.lock_absent(id)? else { return Ok(None) };
+        self.id = *id;
+        self.fills = Some(lock);
+        Ok(Some(self))
     }
 
     /// The id that it will have.
@@ -108,11 +132,19 @@ impl ActiveLayer {
     }
 
     /// Makes the layer part of the store. Nothing may be mounted on it any more.
+    #[expect(clippy::needless_pass_by_value, reason = "it is of no more use to the caller")]
     pub fn commit(mut self, meta: LayerMeta) -> Result<LayerId> {
-        let layer = Layer { id: self.id, meta };
         let target = layer_directory(self.store.root(), self.id);
+        let fills = self.fills.is_some();
+        if fills {
+            // Of a process that was killed just before it could say that the layer was there.
+            trash::discard(self.store.root(), &target)?;
+        }
         fs::rename(&self.directory, &target).at("create", &target)?;
-        let inserted = self.store.write(Commit::Lazy, |db| insert(db, &layer, &self.store.inner.boot));
+        let boot = &self.store.inner.boot;
+        let inserted = self.store.write(Commit::Lazy, |db| {
+            if fills { absent::filled(db, self.id, &meta, boot) } else { insert(db, self.id, &meta, boot) }
+        });
         if let Err(error) = inserted {
             trash::remove(self.store.root(), &target).ok();
             return Err(error);
@@ -147,46 +179,60 @@ impl Store {
     pub fn layer(&self, id: &LayerId) -> Result<Layer> {
         self.read(|db| {
             let mut select = db.prepare_cached(
-                "SELECT content, diff_id, tar_size, chain_id, base, size, files, empty, created_ms, source_blob
+                "SELECT content, diff_id, tar_size, chain_id, base, size, files, empty, created_ms, source_blob,
+                        absent, parent
                  FROM layers WHERE id = ?",
             )?;
-            let meta = select.query_row([id.number() as i64], meta_of).optional()?.ok_or(Error::NoLayer(*id))?;
-            Ok(Layer { id: *id, meta })
+            let layer = |row: &Row<'_>| {
+                let (absent, parent): (bool, Option<i64>) = (row.get(10)?, row.get(11)?);
+                Ok(Layer { id: *id, meta: meta_of(row)?, absent, parent: parent.map(id_of) })
+            };
+            select.query_row([id.number() as i64], layer).optional()?.ok_or(Error::NoLayer(*id))
         })
     }
 
     /// The directories of one layer, topmost first: its own, then those of the layers it is a delta of.
+    ///
+    /// The files of an absent layer are brought first, which may take long.
     pub fn part_dirs(&self, id: &LayerId) -> Result<Vec<PathBuf>> {
-        self.read_consistent(|db| {
-            let mut directories = Vec::new();
-            self.push_parts(db, *id, &mut directories)?;
-            Ok(directories)
-        })
+        self.directories(std::slice::from_ref(id))
     }
 
     /// The directories of a chain, topmost first, without those of empty layers.
+    ///
+    /// The files of absent layers are brought first, which may take long.
     pub fn lower_dirs(&self, snapshot: &Snapshot) -> Result<Vec<PathBuf>> {
-        self.read_consistent(|db| {
-            let mut directories = Vec::new();
-            for id in snapshot.layers.iter().rev() {
-                self.push_parts(db, *id, &mut directories)?;
-            }
-            Ok(directories)
-        })
+        self.directories(&snapshot.layers)
     }
 
-    fn push_parts(&self, db: &Connection, id: LayerId, directories: &mut Vec<PathBuf>) -> Result<()> {
-        let mut select = db.prepare_cached("SELECT base, empty FROM layers WHERE id = ?")?;
-        let mut next = Some(id);
-        while let Some(id) = next {
-            let row = select.query_row([id.number() as i64], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            let (base, empty): (Option<i64>, bool) = row.ok_or(Error::NoLayer(id))?;
-            if !empty {
-                directories.push(layer_directory(self.root(), id).join("fs"));
+    fn directories(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>> {
+        let parts = self.parts(layers)?;
+        let absent: Vec<LayerId> = parts.iter().rev().filter(|part| part.absent).map(|part| part.id).collect();
+        self.provide_absent(&absent)?;
+        // What was absent may have turned out to be empty.
+        let parts = if absent.is_empty() { parts } else { self.parts(layers)? };
+        Ok(parts.iter().map(|part| layer_directory(self.root(), part.id).join("fs")).collect())
+    }
+
+    /// What layers are made of, topmost first.
+    fn parts(&self, layers: &[LayerId]) -> Result<Vec<Part>> {
+        self.read_consistent(|db| {
+            let mut parts = Vec::with_capacity(layers.len());
+            let mut select = db.prepare_cached("SELECT base, empty, absent FROM layers WHERE id = ?")?;
+            for id in layers.iter().rev() {
+                let mut next = Some(*id);
+                while let Some(id) = next {
+                    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+                    let row = select.query_row([id.number() as i64], row).optional()?;
+                    let (base, empty, absent): (Option<i64>, bool, bool) = row.ok_or(Error::NoLayer(id))?;
+                    if !empty {
+                        parts.push(Part { id, absent });
+                    }
+                    next = base.map(id_of);
+                }
             }
-            next = base.map(id_of);
-        }
-        Ok(())
+            Ok(parts)
+        })
     }
 
     /// Writes down what a layer's files are.
@@ -209,12 +255,9 @@ impl Store {
         })
     }
 
-    /// The layer that was unpacked for this chain id.
+    /// The layer with this chain id, absent or not.
     pub fn layer_by_chain_id(&self, chain_id: &str) -> Result<Option<LayerId>> {
-        self.read(|db| {
-            let mut select = db.prepare_cached("SELECT id FROM layers WHERE chain_id = ? ORDER BY seq LIMIT 1")?;
-            Ok(select.query_row([chain_id], |row| row.get(0)).optional()?.map(id_of))
-        })
+        self.read(|db| absent::by_chain_id(db, chain_id))
     }
 
     /// The content digest of a whole chain, when that of each of its layers is known. Empty layers do not count.
@@ -233,6 +276,12 @@ impl Store {
             Ok(Some(content::chain_content(&digests)))
         })
     }
+}
+
+/// One directory of a layer.
+struct Part {
+    id: LayerId,
+    absent: bool,
 }
 
 /// `snapshots/<id>`.
@@ -267,7 +316,7 @@ pub(crate) fn require_layers(db: &Connection, layers: &[LayerId]) -> Result<()> 
     Ok(())
 }
 
-fn insert(db: &Connection, Layer { id, meta }: &Layer, boot: &str) -> Result<()> {
+fn insert(db: &Connection, id: LayerId, meta: &LayerMeta, boot: &str) -> Result<()> {
     require_layers(db, meta.base.as_slice())?;
     db.prepare_cached(
         "INSERT INTO layers

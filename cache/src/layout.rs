@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 use rustix::fs::FlockOperation;
@@ -34,8 +35,21 @@ pub(crate) fn set_up(root: &Path) -> Result<()> {
 }
 
 impl Store {
+    /// Does many things with images and names, and writes `index.json` once after them.
+    pub fn with_one_index<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let later = &self.inner.index_later;
+        later.fetch_add(1, Ordering::SeqCst);
+        let done = work();
+        later.fetch_sub(1, Ordering::SeqCst);
+        self.write_index()?;
+        Ok(done)
+    }
+
     /// Brings `index.json` up to what the database says.
     pub(crate) fn write_index(&self) -> Result<()> {
+        if self.inner.index_later.load(Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
         let lock = self.root().join("oci-layout");
         let held = File::open(&lock).at("open", &lock)?;
         while let Err(error) = rustix::fs::flock(&held, FlockOperation::LockExclusive) {

@@ -6,12 +6,13 @@
 //! ├── builder.db (-wal, -shm)   SQLite: what exists, what refers to what, sizes, last use      (schema)
 //! ├── oci-layout, index.json    together with blobs/ an OCI image layout that other tools read (layout)
 //! ├── blobs/sha256/<hex>        bytes named by their digest                                    (blob)
-//! ├── snapshots/<id>/fs         one committed layer in overlay form                            (layer)
+//! ├── snapshots/<id>/fs         one committed layer in overlay form                            (layer, absent)
 //! ├── active/<session>.lock     held (flock) by a living process                               (session)
 //! ├── active/<session>/         what that process is writing:
 //! │   ├── <id>/fs, <id>.work      a layer: upper and work directory of its overlay
 //! │   └── ingest-<id>             a blob
 //! ├── mounts/<id>/fs           a directory that outlives builds, for RUN --mount=type=cache    (mount)
+//! ├── containers/<id>/fs       what a container of `run` changed                              (container)
 //! ├── contexts/<hex>.index      stat index of a local context                                  (context)
 //! ├── remotes/                  what was fetched: answers of servers, repositories             (remotes)
 //! ├── locks/<hex>               held while somebody works on that cache key                    (lock)
@@ -35,7 +36,10 @@
 //!
 //! Invariant: this crate knows no Dockerfile.
 
+mod absent;
 mod blob;
+mod compare;
+mod container;
 pub mod content;
 mod context;
 mod derived;
@@ -59,7 +63,10 @@ mod trash;
 mod tree;
 mod usage;
 
+pub use absent::{AbsentLayer, Fill, LayerSource, Provider, ProviderError};
 pub use blob::{BlobInfo, BlobWriter};
+pub use compare::{Difference, FileInfo};
+pub use container::{Container, ContainerId, ContainerState, HeldContainer, Holder, NewContainer};
 pub use error::{Error, Result};
 pub use id::{BlobDigest, DiffId, LayerId, ParseIdError, Snapshot};
 pub use image::{Image, NewImage, RemovedImage};
@@ -70,4 +77,4 @@ pub use name::Named;
 pub use prune::{PruneImagesOptions, PruneOptions, Pruned};
 pub use record::StoredRecord;
 pub use store::{OpenOptions, Store};
-pub use usage::{LayerUsage, MountUsage, Usage};
+pub use usage::{LayerSize, LayerUsage, MountUsage, Usage};

@@ -83,10 +83,16 @@ impl LockFile {
     }
 }
 
+impl KeyLock {
+    pub(crate) fn take(path: &Path) -> Result<Self> {
+        Ok(Self { _file: LockFile::take(path)? })
+    }
+}
+
 impl Store {
     /// Waits until no other builder works on `key`. The kernel lets go of it when the process dies.
     pub fn lock_key(&self, key: &CacheKey) -> Result<KeyLock> {
-        Ok(KeyLock { _file: LockFile::take(&self.key_path(key))? })
+        KeyLock::take(&self.key_path(key))
     }
 
     /// Takes the lock if nobody has it.
@@ -113,6 +119,15 @@ impl Store {
         let lease = Lease { file: Arc::new(file) };
         *held = Some(lease.clone());
         Ok(lease)
+    }
+
+    /// Lets go of the lease that was kept since the first write, unless somebody of this process holds one: what was
+    /// written is referred to by now.
+    pub fn rest(&self) {
+        let mut held = locked(&self.inner.lease);
+        if held.as_ref().is_some_and(|lease| Arc::strong_count(&lease.file) == 1) {
+            *held = None;
+        }
     }
 
     /// Has the store for itself, to delete from it.

@@ -121,6 +121,20 @@ impl Store {
         Ok(TakenMount::Ready(CacheDirectory::new(self, id, lock, lease)))
     }
 
+    /// A directory of the cache mount `key` that nobody uses just now, to be read. Nothing is made.
+    pub fn resting_mount(&self, key: &CacheKey) -> Result<Option<CacheDirectory>> {
+        let lease = self.lease()?;
+        let _turn = self.lock_key(key)?;
+        for id in self.read(|db| mounts_of(db, key))? {
+            let path = directory(self.root(), id);
+            let Ok(lock) = File::open(&path) else { continue };
+            if flock(&lock, &path, Mode::Exclusive, Wait::No)? {
+                return Ok(Some(CacheDirectory::new(self, id, lock, lease)));
+            }
+        }
+        Ok(None)
+    }
+
     fn make_mount<E: From<Error>>(
         &self,
         key: &CacheKey,

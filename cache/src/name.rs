@@ -22,12 +22,14 @@ pub struct Named {
     pub platforms: Vec<(String, BlobDigest)>,
     /// How the manifest is to be made, in the words of whoever gave the name.
     pub form: Option<String>,
+    /// Blobs that the form speaks of: they stay as long as the name does. Sorted, each once.
+    pub blobs: Vec<BlobDigest>,
 }
 
 impl Named {
     /// A name for one image.
     pub fn one(image: BlobDigest) -> Self {
-        Self { image, platforms: Vec::new(), form: None }
+        Self { image, platforms: Vec::new(), form: None, blobs: Vec::new() }
     }
 }
 
@@ -51,6 +53,12 @@ impl Store {
                     return Err(Error::NoImage(*id));
                 }
             }
+            let mut known = db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?")?;
+            for blob in &target.blobs {
+                if !known.exists([blob.as_bytes()])? {
+                    return Err(Error::NoBlob(*blob));
+                }
+            }
             let before = named(db, name)?;
             db.execute(
                 "INSERT INTO names (name, image, form) VALUES (?, ?, ?)
@@ -64,6 +72,11 @@ impl Store {
             for (position, (platform, image)) in target.platforms.iter().enumerate() {
                 insert.execute(params![name, position as i64, platform, image.as_bytes()])?;
             }
+            db.execute("DELETE FROM name_blobs WHERE name = ?", [name])?;
+            let mut insert = db.prepare_cached("INSERT INTO name_blobs (name, blob) VALUES (?, ?)")?;
+            for blob in &target.blobs {
+                insert.execute(params![name, blob.as_bytes()])?;
+            }
             Ok(before)
         })?;
         self.write_index()?;
@@ -73,6 +86,43 @@ impl Store {
     /// What a name stands for.
     pub fn name(&self, name: &str) -> Result<Option<Named>> {
         self.read_consistent(|db| named(db, name))
+    }
+
+    /// All names with what they stand for, sorted.
+    pub fn names(&self) -> Result<Vec<(String, Named)>> {
+        self.read_consistent(|db| {
+            let mut select = db.prepare("SELECT name, image, form FROM names ORDER BY name")?;
+            let rows = select.query_map([], |row| {
+                let named = Named::one(BlobDigest::from_bytes(row.get(1)?));
+                Ok((row.get::<_, String>(0)?, Named { form: row.get(2)?, ..named }))
+            })?;
+            let mut names = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut add = |query: &str, add: &dyn Fn(&mut Named, &rusqlite::Row<'_>) -> rusqlite::Result<()>| {
+                let mut select = db.prepare(query)?;
+                let mut rows = select.query([])?;
+                let mut at = 0;
+                // Both sides are sorted by name.
+                while let Some(row) = rows.next()? {
+                    let name: String = row.get(0)?;
+                    while names.get(at).is_some_and(|(known, _)| *known < name) {
+                        at += 1;
+                    }
+                    if let Some((_, named)) = names.get_mut(at).filter(|(known, _)| *known == name) {
+                        add(named, row)?;
+                    }
+                }
+                Ok::<_, Error>(())
+            };
+            add("SELECT name, platform, image FROM platforms ORDER BY name, position", &|named, row| {
+                named.platforms.push((row.get(1)?, BlobDigest::from_bytes(row.get(2)?)));
+                Ok(())
+            })?;
+            add("SELECT name, blob FROM name_blobs ORDER BY name, blob", &|named, row| {
+                named.blobs.push(BlobDigest::from_bytes(row.get(1)?));
+                Ok(())
+            })?;
+            Ok(names)
+        })
     }
 
     /// Takes a name away. Tells what it named.
@@ -92,14 +142,15 @@ impl Store {
 fn named(db: &Connection, name: &str) -> Result<Option<Named>> {
     let mut select = db.prepare_cached("SELECT image, form FROM names WHERE name = ?")?;
     let found = select
-        .query_row([name], |row| {
-            Ok(Named { image: BlobDigest::from_bytes(row.get(0)?), platforms: Vec::new(), form: row.get(1)? })
-        })
+        .query_row([name], |row| Ok(Named { form: row.get(1)?, ..Named::one(BlobDigest::from_bytes(row.get(0)?)) }))
         .optional()?;
     let Some(mut found) = found else { return Ok(None) };
     let mut select = db.prepare_cached("SELECT platform, image FROM platforms WHERE name = ? ORDER BY position")?;
     let platforms = select.query_map([name], |row| Ok((row.get(0)?, BlobDigest::from_bytes(row.get(1)?))))?;
     found.platforms = platforms.collect::<rusqlite::Result<_>>()?;
+    let mut select = db.prepare_cached("SELECT blob FROM name_blobs WHERE name = ? ORDER BY blob")?;
+    let blobs = select.query_map([name], |row| Ok(BlobDigest::from_bytes(row.get(0)?)))?;
+    found.blobs = blobs.collect::<rusqlite::Result<_>>()?;
     Ok(Some(found))
 }
 

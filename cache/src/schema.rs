@@ -134,6 +134,49 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX mounts_key ON mounts (key);
     CREATE INDEX mounts_unsynced ON mounts (boot) WHERE boot IS NOT NULL;
 ",
+    "
+    -- Layers whose files are elsewhere, the layer below each of them, and where their blobs can be had.
+    ALTER TABLE layers ADD COLUMN absent INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE layers ADD COLUMN parent INTEGER;
+    CREATE TABLE layer_sources (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        layer INTEGER NOT NULL,
+        blob BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        location TEXT NOT NULL,
+        UNIQUE (layer, blob, location)
+    ) STRICT;
+    CREATE INDEX layer_sources_blob ON layer_sources (blob);
+",
+    "
+    -- Blobs that a name keeps besides those of its images: what is said of them.
+    CREATE TABLE name_blobs (name TEXT NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (name, blob)) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER names_deleted_blobs AFTER DELETE ON names BEGIN
+        DELETE FROM name_blobs WHERE name = OLD.name;
+    END;
+",
+    "
+    -- What `run` leaves: an upper directory on an image, how it was started, and how it ended.
+    CREATE TABLE containers (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        image BLOB NOT NULL,
+        layers BLOB NOT NULL,
+        description TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        started_ms INTEGER,
+        finished_ms INTEGER,
+        exit_code INTEGER NOT NULL DEFAULT 0,
+        pid INTEGER,
+        root INTEGER,
+        version INTEGER NOT NULL DEFAULT 0,
+        boot TEXT
+    ) STRICT;
+    CREATE INDEX containers_image ON containers (image);
+    CREATE INDEX containers_unsynced ON containers (boot) WHERE boot IS NOT NULL;
+",
 ];
 
 /// The format that this builder writes.

@@ -11,13 +11,15 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use builder_solver::CacheKey;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use crate::absent::Provider;
 use crate::error::{At, Error, Result};
 use crate::lock::{self, Lease, Wait};
 use crate::session::{self, Session};
@@ -67,6 +69,8 @@ impl OpenOptions {
                 session: Mutex::new(None),
                 lease: Mutex::new(None),
                 uses: Mutex::new(HashMap::new()),
+                index_later: AtomicUsize::new(0),
+                provider: RwLock::new(None),
                 database,
                 boot,
                 root,
@@ -104,6 +108,10 @@ pub(crate) struct Inner {
     pub(crate) lease: Mutex<Option<Lease>>,
     /// Uses of records that were not written down yet.
     pub(crate) uses: Mutex<HashMap<CacheKey, Use>>,
+    /// How many wait with `index.json` until they are done.
+    pub(crate) index_later: AtomicUsize,
+    /// Brings layers that are absent.
+    pub(crate) provider: RwLock<Option<Arc<dyn Provider>>>,
     database: PathBuf,
     reader: Mutex<Connection>,
     writer: Mutex<Option<Connection>>,
@@ -290,7 +298,7 @@ fn open_current(root: &Path, database: &Path) -> Result<Option<Connection>> {
 
 /// Everything that a store has from its beginning, as far as it is missing.
 fn set_up(connection: &mut Connection, root: &Path) -> Result<()> {
-    for directory in ["blobs", "blobs/sha256", "snapshots", "active", "contexts", "mounts", "locks", "trash"] {
+    for directory in ["blobs", "blobs/sha256", "snapshots", "active", "containers", "contexts", "mounts", "locks", "trash"] {
         make_directory(&root.join(directory), false)?;
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

@@ -80,7 +80,37 @@ pub struct LayerUsage {
     pub records: u64,
 }
 
+/// How large a layer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerSize {
+    /// The bytes of its files, those of the layers it is a delta of included. Of an absent layer: of its blob.
+    pub bytes: u64,
+    /// Its files are elsewhere.
+    pub absent: bool,
+}
+
 impl Store {
+    /// How large each layer is.
+    pub fn layer_sizes(&self) -> Result<HashMap<LayerId, LayerSize>> {
+        self.read_consistent(|db| {
+            let mut select = db.prepare(
+                "SELECT layers.id, base, absent, CASE WHEN absent THEN
+                     ifnull((SELECT size FROM layer_sources WHERE layer = layers.id ORDER BY seq LIMIT 1), 0)
+                 ELSE size END FROM layers ORDER BY seq",
+            )?;
+            let mut sizes = HashMap::new();
+            let mut rows = select.query([])?;
+            // Bases come before their deltas.
+            while let Some(row) = rows.next()? {
+                let below = row.get::<_, Option<_>>(1)?.and_then(|base| sizes.get(&id_of(base)));
+                let below = below.map_or(0, |below: &LayerSize| below.bytes);
+                let bytes = row.get::<_, i64>(3)? as u64 + below;
+                sizes.insert(id_of(row.get(0)?), LayerSize { bytes, absent: row.get(2)? });
+            }
+            Ok(sizes)
+        })
+    }
+
     /// What the store holds, and for whom.
     pub fn usage(&self) -> Result<Usage> {
         let mut usage = self.read_consistent(|db| {

@@ -158,7 +158,7 @@ fn removing_an_image_while_somebody_builds_defers_the_files() {
 fn platforms(store: &builder_cache::Store, tag: &str) -> Named {
     let [amd, arm] = ["amd64", "arm64"].map(|name| image(store, &format!("{tag} {name}"), &[layer(store, name)], None));
     let list = vec![("linux/amd64".to_owned(), amd), ("linux/arm64".to_owned(), arm)];
-    Named { image: amd, platforms: list, form: Some("{}".to_owned()) }
+    Named { image: amd, platforms: list, form: Some("{}".to_owned()), blobs: Vec::new() }
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_power_cut_takes_a_name_for_several_platforms_back_as_a_whole() {
     store.sync().unwrap();
     let arm = image(&store, "arm", &[layer(&store, "arm")], None);
     let list = vec![("linux/amd64".to_owned(), amd), ("linux/arm64".to_owned(), arm)];
-    store.set_name("n", &Named { image: amd, platforms: list, form: None }).unwrap();
+    store.set_name("n", &Named { image: amd, platforms: list, form: None, blobs: Vec::new() }).unwrap();
     drop(store);
     let store = open("2");
     assert_eq!(store.name("n").unwrap(), Some(Named::one(one)));

@@ -73,7 +73,7 @@ pub(crate) fn random_name() -> String {
 }
 
 /// Waits for the container, passes on what comes meanwhile, and returns its exit code.
-pub(crate) async fn attend(mut container: Container, streams: Streams) -> CliResult<u8> {
+pub(crate) async fn attend(container: &mut Container, streams: Streams) -> CliResult<Ended> {
     let mut signals = Signals::new()?;
     let (mut console, mut shown, mut raw) = (None, None, None);
     if let Streams::Terminal { input } = streams {
@@ -132,18 +132,28 @@ pub(crate) async fn attend(mut container: Container, streams: Streams) -> CliRes
     ended(exit)
 }
 
-fn ended(exit: Result<builder_executor::sandbox::Exit, OpError>) -> CliResult<u8> {
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The exit code of its process, or what a container runtime says that can't run it.
+    pub(crate) code: u8,
+    /// Its process did run.
+    pub(crate) ran: bool,
+}
+
+/// Tells why a container could not be started, and gives the exit code for that.
+pub(crate) fn ended(exit: Result<builder_executor::sandbox::Exit, OpError>) -> CliResult<Ended> {
     match exit {
-        Ok(exit) => Ok(exit.code()),
+        Ok(exit) => Ok(Ended { code: exit.code(), ran: true }),
         Err(error) => match error.exit_code() {
             Some(code) => {
                 output::notice(&format!("ERROR: {error}"));
-                Ok(code)
+                Ok(Ended { code, ran: false })
             }
             None => match &error {
                 OpError::Sandbox(source) => {
                     output::notice(&format!("ERROR: {error}"));
-                    Ok(source.exit_code())
+                    Ok(Ended { code: source.exit_code(), ran: false })
                 }
                 _ => Err(CliError::from(error)),
             },

@@ -8,8 +8,13 @@ use crate::error::CliResult;
 
 /// Writes a result to stdout. A reader that went away (`builder images | head -1`) is no error.
 pub(crate) fn result(text: &str) -> CliResult<()> {
+    bytes(text.as_bytes())
+}
+
+/// The same for what may be no UTF-8.
+pub(crate) fn bytes(bytes: &[u8]) -> CliResult<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -31,11 +36,21 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     columns(rows, 3)
 }
 
+/// Rows as Docker aligns them: the same, and no column is narrower than ten characters with its gap.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+    wide_columns(rows, 7, 3)
+}
+
 /// Rows as a table with `gap` spaces between the columns.
 pub(crate) fn columns(rows: &[Vec<String>], gap: usize) -> String {
+    wide_columns(rows, 0, gap)
+}
+
+fn wide_columns(rows: &[Vec<String>], narrowest: usize, gap: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|width| width.max(narrowest))
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -69,7 +84,9 @@ pub(crate) fn size(bytes: u64) -> String {
         ..100.0 => 1,
         _ => 0,
     };
-    format!("{value:.digits$}{}", UNITS[unit])
+    let written = format!("{value:.digits$}");
+    let written = if digits > 0 { written.trim_end_matches('0').trim_end_matches('.') } else { &written };
+    format!("{written}{}", UNITS[unit])
 }
 
 /// How long ago, as Docker says it: `3 minutes ago`.
@@ -78,11 +95,14 @@ pub(crate) fn ago(seconds: i64) -> String {
     let (count, unit) = match seconds {
         0 => return "Less than a second ago".into(),
         1..60 => (seconds, "second"),
-        60..3600 => (seconds / 60, "minute"),
-        3600..172_800 => (seconds / 3600, "hour"),
-        172_800..1_209_600 => (seconds / 86_400, "day"),
-        1_209_600..5_184_000 => (seconds / 604_800, "week"),
-        5_184_000..63_072_000 => (seconds / 2_592_000, "month"),
+        60..120 => return "About a minute ago".into(),
+        120..3600 => (seconds / 60, "minute"),
+        // Hours are rounded, everything else is cut.
+        3600..5400 => return "About an hour ago".into(),
+        5400..171_000 => ((seconds + 1800) / 3600, "hour"),
+        171_000..1_207_800 => ((seconds + 1800) / 86_400, "day"),
+        1_207_800..5_182_200 => ((seconds + 1800) / 604_800, "week"),
+        5_182_200..63_070_200 => ((seconds + 1800) / 2_592_000, "month"),
         _ => (seconds / 31_536_000, "year"),
     };
     let plural = if count == 1 { "" } else { "s" };
@@ -98,7 +118,10 @@ mod tests {
         for (bytes, text) in [
             (0, "0B"),
             (999, "999B"),
-            (1000, "1.00kB"),
+            (1000, "1kB"),
+            (1200, "1.2kB"),
+            (10_000, "10kB"),
+            (100_000, "100kB"),
             (12_345, "12.3kB"),
             (123_456_789, "123MB"),
             (u64::MAX, "18447PB"),
@@ -112,8 +135,13 @@ mod tests {
         for (seconds, text) in [
             (0, "Less than a second ago"),
             (1, "1 second ago"),
-            (90, "1 minute ago"),
+            (90, "About a minute ago"),
+            (120, "2 minutes ago"),
+            (3599, "59 minutes ago"),
+            (3600, "About an hour ago"),
+            (5400, "2 hours ago"),
             (7200, "2 hours ago"),
+            (63_072_000, "2 years ago"),
             (172_800, "2 days ago"),
         ] {
             assert_eq!(ago(seconds), text);

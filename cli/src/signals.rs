@@ -5,9 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use builder_image::registry::Stop;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CliResult;
+
+/// The first one came.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends transfers when the build was told to end. Other commands end at once.
+pub(crate) fn stop() -> Stop {
+    Stop::new(|| INTERRUPTED.load(Ordering::Relaxed))
+}
+
+/// Whether the build was told to end.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
 
 /// The first Ctrl-C (or SIGTERM, or a closed terminal) ends the build in order; the second one, or one that comes when
 /// the steps are over and `solved` is set, ends the process at once. Nothing is lost then either: sandboxes and mounts
@@ -26,6 +40,7 @@ pub(crate) fn cancel_on_interrupt(cancel: CancellationToken, solved: Arc<AtomicB
             if cancel.is_cancelled() || solved.load(Ordering::Relaxed) {
                 std::process::exit(130);
             }
+            INTERRUPTED.store(true, Ordering::Relaxed);
             cancel.cancel();
         }
     });

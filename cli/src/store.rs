@@ -9,6 +9,7 @@ use builder_image::Reference;
 
 use crate::commands::Global;
 use crate::error::{CliError, CliResult};
+use crate::{provider, pull};
 
 /// The largest config that is read (8 MiB; real ones have kilobytes).
 const MAX_CONFIG: u64 = 8 << 20;
@@ -37,7 +38,9 @@ pub(crate) fn root(global: &Global) -> CliResult<PathBuf> {
 /// Opens the store.
 pub(crate) fn open(global: &Global) -> CliResult<Store> {
     let root = root(global)?;
-    Ok(Store::open(&root).with_context(|| format!("the store {} can't be opened", root.display()))?)
+    let store = Store::open(&root).with_context(|| format!("the store {} can't be opened", root.display()))?;
+    provider::install(global, &store);
+    Ok(store)
 }
 
 /// What a person calls an image, and which one that is.
@@ -73,6 +76,13 @@ pub(crate) fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
         if let Some(image) = store.image_by_name(&name)? {
             return Ok(Some(Found { image, name: Some(name) }));
         }
+        // With a digest, the tag only tells people what it was.
+        if let (Some(_), Some(digest)) = (reference.tag(), reference.digest()) {
+            let name = format!("{}@{digest}", reference.name());
+            if let Some(image) = store.image_by_name(&name)? {
+                return Ok(Some(Found { image, name: Some(name) }));
+            }
+        }
     }
     if !hexadecimal {
         if digits.len() == text.len() && text.parse::<Reference>().is_err() {
@@ -95,7 +105,10 @@ pub(crate) fn try_find(store: &Store, text: &str) -> CliResult<Option<Found>> {
 pub(crate) fn for_platform(store: &Store, name: &str, found: Image, platform: Option<&str>) -> CliResult<Image> {
     let Some(wanted) = platform else { return Ok(found) };
     let named = store.name(name)?.map(|named| named.platforms).unwrap_or_default();
-    let Some((_, id)) = named.iter().find(|(platform, _)| platform == wanted) else { return Ok(found) };
+    let wanted = pull::platform(Some(wanted))?;
+    let offers: Vec<_> = named.iter().filter_map(|(text, id)| Some((pull::platform(Some(text)).ok()?, id))).collect();
+    let best = wanted.choose(offers.iter().map(|(platform, _)| platform)).and_then(|at| offers.get(at));
+    let Some((_, id)) = best else { return Ok(found) };
     Ok(store.image(id)?.unwrap_or(found))
 }
 

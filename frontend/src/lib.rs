@@ -18,7 +18,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod expand;
 pub mod git_address;
-mod go_text;
+pub mod go_text;
 pub mod history;
 pub mod lint;
 mod mount;

@@ -62,8 +62,12 @@ pub fn assemble(
 }
 
 fn layer_digest(store: &Store, layer: &LayerId, options: &AssembleOptions) -> Result<DiffId, Error> {
-    let foreign = store.layer(layer)?.meta.source_blob.is_some();
-    if foreign {
+    let meta = store.layer(layer)?.meta;
+    if meta.source_blob.is_some() {
+        // An absent layer is known by no more than this.
+        if let Some(diff_id) = meta.diff_id {
+            return Ok(diff_id);
+        }
         return diff_id(store, layer).map(|tar| tar.diff_id);
     }
     let write = WriteOptions { clamp: options.clamp };

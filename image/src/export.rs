@@ -1,11 +1,15 @@
 //! A root file system → a directory or a tar of the user's; several of them, one for each platform, into directories
 //! of their own or into one. The roots are open directories; mounting is not done here.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, open};
-use rustix::io::Errno;
+use builder_cache::BlobDigest;
+use rustix::fs::{FileType, Mode, OFlags, RawDir, ResolveFlags, open, openat, openat2};
+use rustix::io::{Errno, read};
+use sha2::{Digest, Sha256};
 
 use crate::block::{Pulled, pull};
 use crate::layer::{Error, Unpacked, is_directory, look, open_directory, remove, unpack_stream, write_exact};
@@ -49,6 +53,56 @@ pub fn remove_others(roots: &[Rooted<'_>], directory: &Path) -> Result<(), Error
     };
     let fail = |error: Errno| Error::at("remove what is not exported from", directory, error);
     compare(target.as_fd(), &shared, &own).map_err(fail)
+}
+
+/// The digests of all regular files below a root, by their paths.
+pub fn digests(root: &OwnedFd) -> Result<Vec<(String, BlobDigest)>, Error> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
+    while let Some(directory) = waiting.pop() {
+        let fail = |error: Errno| Error::at("read", show(&directory), error);
+        let open = below(root, if directory.is_empty() { b"." } else { &directory }).map_err(fail)?;
+        for name in list(open.as_fd()).map_err(fail)? {
+            let path = if directory.is_empty() { name.clone() } else { [&directory[..], b"/", &name].concat() };
+            let fail = |error: Errno| Error::at("read", show(&path), error);
+            let Some(stat) = look(open.as_fd(), &name).map_err(fail)? else { continue };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => waiting.push(path),
+                FileType::RegularFile => {
+                    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                    let file = openat(&open, name.as_slice(), flags, Mode::empty()).map_err(fail)?;
+                    let digest = sha256(&file).map_err(fail)?;
+                    found.push((show(&path).display().to_string(), digest));
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn sha256(file: &OwnedFd) -> Result<BlobDigest, Errno> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match read(file, buffer.as_mut_slice()) {
+            Ok(0) => return Ok(BlobDigest::from_bytes(hasher.finalize().into())),
+            Ok(length) => hasher.update(&buffer[..length]),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Opens a directory by its path, on which there are no links.
+fn below(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+fn show(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
 }
 
 fn open_target(directory: &Path) -> Result<OwnedFd, Error> {

@@ -10,6 +10,9 @@
 //! * [`mod@reference`]: names of images, as Docker reads them.
 //! * [`tar`]: the format; [`layer`]: tars ⇄ directories; [`compress`]: tars ⇄ blobs; [`estargz`]: blobs that are read file by file.
 //! * [`assemble`](mod@assemble): layers and a config → an image of the store; [`assemble::import`]: a root file system → one.
+//! * [`sbom`]: what packages a root file system has.
+//! * [`push`](mod@push): images → registries.
+//! * [`verify`]: whether what is stored is what its digests say.
 //! * [`archive`]: images ⇄ docker-archives and OCI layouts; [`export`]: the files of an image alone.
 //!
 //! # What always holds
@@ -30,12 +33,20 @@ pub mod compress;
 mod config;
 pub mod estargz;
 pub mod export;
+pub mod http;
 pub mod layer;
 pub mod platform;
 mod pool;
+pub mod pull;
+pub mod push;
 pub mod reference;
+pub mod registry;
+pub mod sbom;
+pub mod remote_cache;
 pub mod tar;
 mod text;
+pub mod verify;
+pub mod transfer;
 
 pub use platform::Platform;
 pub use reference::Reference;

@@ -59,6 +59,21 @@ part! {
     Tag
 }
 
+impl Tag {
+    /// The tag that is meant where none is named.
+    pub fn latest() -> Self {
+        Self(LATEST.to_owned())
+    }
+}
+
+impl FromStr for Tag {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_tag(text).map_err(|reason| ParseReferenceError { text: text.chars().take(300).collect(), reason })
+    }
+}
+
 /// The text is no name of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an image reference: {reason}")]

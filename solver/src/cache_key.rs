@@ -153,7 +153,16 @@ pub fn content_key(op: &OpDigest, inputs: &[ContentDigest]) -> CacheKey {
     CacheKey::from_bytes(hasher.finish())
 }
 
-fn hash_components(domain: &str, components: &[Component]) -> [u8; 32] {
+/// The digest of the definition and the recipe key of a step whose recipe key was made of these, in that order: what
+/// [`op_digest`] and [`recipe_key`] gave.
+pub fn keys_of<'a>(components: impl IntoIterator<Item = &'a Component, IntoIter: Clone>) -> (OpDigest, CacheKey) {
+    let all = components.into_iter();
+    let definition = all.clone().filter(|one| !matches!(one.part, Part::Input(_) | Part::Files(_)));
+    let (op, recipe) = (hash_components("op", definition), hash_components("recipe", all));
+    (OpDigest::from_bytes(op), CacheKey::from_bytes(recipe))
+}
+
+fn hash_components<'a>(domain: &str, components: impl IntoIterator<Item = &'a Component>) -> [u8; 32] {
     let mut hasher = FramedHasher::new(domain);
     hasher.number(u64::from(VERSION));
     for component in components {

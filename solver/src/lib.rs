@@ -25,7 +25,7 @@ pub use op::{
     Op, Owner, Picked, Script, SecretEnv, SecretFile, SecurityMode, Selection, Sharing, Source,
 };
 pub use progress::{Event, EventSender, LogStream, VertexLog};
-pub use scheduler::{Solution, SolveError, SolveOptions, Solved, Solver};
+pub use scheduler::{Observer, Solution, SolveError, SolveOptions, Solved, Solver};
 pub use worker::{
     Change, Component, Nearest, Part, PathChange, PathChangeKind, Record, Records, Task, TaskInput, Worker,
 };

@@ -2,14 +2,16 @@
 
 mod fakes;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use builder_solver::{Event, HttpSource, MissReason, Op, Part, SolveError, Source, VertexId};
+use builder_solver::{
+    Event, HttpSource, MissReason, Observer, Op, Part, SolveError, SolveOptions, Solver, Source, VertexId,
+};
 use fakes::{Machine, Steps, exec};
 use proptest::prelude::*;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, mpsc};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -28,6 +30,35 @@ async fn a_second_build_runs_nothing_and_calls_everything_cached_in_order() {
     assert_eq!(warm.executed, 0);
     assert_eq!(warm.ends(), [(base, "cached"), (first, "cached"), (second, "cached")]);
     assert_eq!(machine.worker.ran.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn results_are_told_as_soon_as_they_are_there() {
+    #[derive(Debug, Default)]
+    struct Heard(Mutex<Vec<(VertexId, String)>>);
+    impl Observer<String> for Heard {
+        fn ready(&self, vertex: VertexId, output: &String) {
+            self.0.lock().unwrap().push((vertex, output.clone()));
+        }
+    }
+    let machine = Machine::default();
+    let mut steps = Steps::default();
+    let base = steps.scratch();
+    let first = steps.run("echo one", &[base]);
+    let second = steps.run("concat", &[first]);
+    for expected in [&[(base, "Scratch"), (first, "one"), (second, "(one)")][..], &[(second, "(one)")]] {
+        let heard = Arc::new(Heard::default());
+        let solver = Solver::new(Arc::clone(&machine.worker), Arc::clone(&machine.records));
+        let solver = solver.observed(Some(Arc::clone(&heard) as Arc<dyn Observer<String>>));
+        let (events, mut received) = mpsc::channel(64);
+        let options = SolveOptions { jobs: None, cancel: CancellationToken::new(), events };
+        let solved = solver.solve(Arc::new(steps.graph.clone()), &[second], options).await;
+        assert!(solved.is_ok());
+        received.close();
+        let heard: Vec<_> = heard.0.lock().unwrap().drain(..).collect();
+        let heard: Vec<_> = heard.iter().map(|(vertex, output)| (*vertex, output.as_str())).collect();
+        assert_eq!(heard, expected);
+    }
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 //!
 //! | thing | stays while |
 //! |---|---|
-//! | image | it has a name, or `prune_images` was not told to take it |
+//! | image | a container was made of it, it has a name (one with a digest is none here), or `prune_images` was not told to take it |
 //! | record | [`PruneOptions`] spare it; its components stay longer, to explain misses |
 //! | repository that was fetched, answer of a server | [`crate::remotes`] says |
 //! | cache mount | [`PruneOptions`] spare it |
-//! | layer | an image or a present record has it in its chain, or it is the base of a layer that stays |
-//! | blob | it is an image's config, manifest or what that refers to; what a layer that stays came from or was packed into |
+//! | layer | an image, a container or a present record has it in its chain, or it is the base of a layer that stays |
+//! | blob | it is an image's config, manifest or what that refers to, or a name keeps it; what a layer that stays came from or was packed into |
 //! | listing | it is part of a tree that a kept record's key or a layer that stays has |
 
 mod plan;
@@ -64,6 +64,8 @@ pub struct PruneImagesOptions {
     pub older_than: Option<Duration>,
     /// Images to spare: those that a container runs on.
     pub keep: Vec<BlobDigest>,
+    /// Only these, when some are named.
+    pub only: Option<Vec<BlobDigest>>,
     /// Wait until no builder uses the store instead of failing.
     pub wait: bool,
     /// Only tell what would go.

@@ -116,6 +116,7 @@ impl Plan {
             delete.execute([digest.as_bytes()])?;
         }
         db.execute("DELETE FROM layer_blobs WHERE blob NOT IN (SELECT digest FROM blobs)", [])?;
+        db.execute("DELETE FROM layer_sources WHERE layer NOT IN (SELECT id FROM layers)", [])?;
         db.execute("DELETE FROM derived_tars WHERE layer NOT IN (SELECT id FROM layers)", [])?;
         let mut delete = db.prepare("DELETE FROM trees WHERE digest = ?")?;
         for digest in &self.trees {

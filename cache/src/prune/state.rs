@@ -8,6 +8,7 @@ use builder_solver::{CacheKey, ContentDigest, Part};
 use rusqlite::Connection;
 
 use super::{PruneImagesOptions, PruneOptions};
+use crate::container;
 use crate::error::Result;
 use crate::id::{BlobDigest, LayerId, Snapshot};
 use crate::layer::{decode_chain, id_of};
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) removed_images: Vec<BlobDigest>,
     pub(super) mounts: Vec<MountRow>,
     pub(super) removed_mounts: Vec<(LayerId, u64)>,
+    /// What containers run on.
+    pub(super) containers: Vec<(BlobDigest, Snapshot)>,
 }
 
 pub(super) struct MountRow {
@@ -119,10 +122,12 @@ impl State {
             removed_images: Vec::new(),
             mounts: mounts.collect::<rusqlite::Result<_>>()?,
             removed_mounts: Vec::new(),
+            containers: container::references(db)?,
         };
         let mut select = db.prepare(
             "SELECT id, layers, diff_ids, manifest, target, created_ms,
-                    id IN (SELECT image FROM names UNION SELECT image FROM platforms) FROM images",
+                    id IN (SELECT image FROM names WHERE instr(name, '@') = 0
+                           UNION SELECT image FROM platforms WHERE instr(name, '@') = 0) FROM images",
         )?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
@@ -137,6 +142,15 @@ impl State {
                 created_ms: row.get(5)?,
                 named: row.get(6)?,
             });
+        }
+        let positions: HashMap<_, _> = state.images.iter().enumerate().map(|(at, image)| (image.id, at)).collect();
+        let mut select = db.prepare("SELECT names.image, name_blobs.blob FROM name_blobs JOIN names USING (name)")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let (image, blob) = (BlobDigest::from_bytes(row.get(0)?), BlobDigest::from_bytes(row.get(1)?));
+            if let Some(at) = positions.get(&image) {
+                state.images[*at].blobs.push(blob);
+            }
         }
         Ok(state)
     }
@@ -163,10 +177,21 @@ impl State {
                 waiting.extend(&record.inputs);
             }
         }
+        let mut lower_ends: HashSet<&[LayerId]> = HashSet::new();
+        if !self.images.is_empty() {
+            lower_ends.insert(&[]);
+        }
+        for image in &self.images {
+            let layers = &image.snapshot.layers;
+            // From the top: below an end that is known, all are.
+            for length in (1..=layers.len()).rev() {
+                if !lower_ends.insert(&layers[..length]) {
+                    break;
+                }
+            }
+        }
         for record in &self.records {
-            let Some(output) = &record.output else { continue };
-            let is_lower_end = |image: &ImageRow| image.snapshot.layers.starts_with(&output.layers);
-            if self.images.iter().any(is_lower_end) {
+            if record.output.as_ref().is_some_and(|output| lower_ends.contains(output.layers.as_slice())) {
                 led.insert(record.seq);
             }
         }
@@ -229,9 +254,11 @@ impl State {
     /// Chooses images.
     pub(super) fn remove_images(&mut self, options: &PruneImagesOptions) {
         let latest = before(options.older_than);
-        let keep: HashSet<_> = options.keep.iter().collect();
+        let keep: HashSet<_> = options.keep.iter().chain(self.containers.iter().map(|(image, _)| image)).copied().collect();
+        let only: Option<HashSet<_>> = options.only.as_ref().map(|only| only.iter().collect());
         let (removed, kept) = std::mem::take(&mut self.images).into_iter().partition(|image| {
             (options.all || !image.named)
+                && only.as_ref().is_none_or(|only| only.contains(&image.id))
                 && latest.is_none_or(|latest| image.created_ms <= latest)
                 && !keep.contains(&image.id)
         });
@@ -244,6 +271,7 @@ impl State {
         let present = self.records.iter().filter(|record| !evicted.contains(&record.seq));
         let chains = present.filter_map(|record| record.output.as_ref());
         let chains = chains.chain(self.images.iter().map(|image| &image.snapshot));
+        let chains = chains.chain(self.containers.iter().map(|(_, snapshot)| snapshot));
         let mut live = HashSet::new();
         for id in chains.flat_map(|chain| &chain.layers) {
             let mut next = Some(*id);
@@ -262,7 +290,8 @@ impl State {
             .collect();
         let packed = self.packed.iter().filter(|(diff_id, _)| diff_ids.contains(diff_id)).map(|(_, blob)| *blob);
         let of_images = self.images.iter().flat_map(|image| image.blobs.iter().copied());
-        of_images.chain(packed).chain(layers().filter_map(|layer| layer.source)).collect()
+        let of_containers = self.containers.iter().map(|(image, _)| *image);
+        of_images.chain(of_containers).chain(packed).chain(layers().filter_map(|layer| layer.source)).collect()
     }
 
     fn bytes_left(&self) -> u64 {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::blob::remove_file;
+use crate::container;
 use crate::error::{At, Result};
 use crate::id::BlobDigest;
 use crate::layer::id_of;
@@ -18,16 +19,17 @@ use crate::trash;
 pub(crate) fn sweep_orphans(store: &Store) -> Result<u64> {
     let root = store.root();
     let known = store.read(|db| {
-        let mut select = db.prepare("SELECT id FROM layers")?;
+        let mut select = db.prepare("SELECT id FROM layers WHERE NOT absent")?;
         let layers = select.query_map([], |row| Ok(id_of(row.get(0)?).to_string()))?;
         let mut select = db.prepare("SELECT id FROM mounts")?;
         let mounts = select.query_map([], |row| Ok(mount::id_of(row.get(0)?).to_string()))?;
+        let containers = container::names_of_directories(db)?.into_iter().map(Ok);
         let mut select = db.prepare("SELECT digest FROM blobs")?;
         let blobs = select.query_map([], |row| Ok(BlobDigest::from_bytes(row.get(0)?).hex()))?;
-        Ok(layers.chain(mounts).chain(blobs).collect::<rusqlite::Result<HashSet<_>>>()?)
+        Ok(layers.chain(mounts).chain(containers).chain(blobs).collect::<rusqlite::Result<HashSet<_>>>()?)
     })?;
     let mut freed = 0;
-    for directory in [root.join("snapshots"), root.join("mounts"), root.join("blobs").join("sha256")] {
+    for directory in [root.join("snapshots"), root.join("mounts"), root.join("containers"), root.join("blobs").join("sha256")] {
         for entry in fs::read_dir(&directory).at("list", &directory)? {
             let entry = entry.at("list", &directory)?;
             if entry.file_name().to_str().is_some_and(|name| known.contains(name)) {

@@ -118,9 +118,14 @@ fn words(target: &Target, granted: &Entitlements) -> BakeResult<Vec<String>> {
     words.each("secret", &target.secrets.iter().map(Entry::flag).collect::<Vec<_>>());
     words.each("ssh", &target.ssh.iter().map(Entry::flag).collect::<Vec<_>>());
     words.each("attest", &target.attest.iter().map(Entry::flag).collect::<Vec<_>>());
+    words.each("cache-from", &target.cache_from.iter().map(Entry::flag).collect::<Vec<_>>());
+    words.each("cache-to", &target.cache_to.iter().flatten().map(Entry::flag).collect::<Vec<_>>());
     words.each("output", &target.outputs.iter().flatten().map(output).collect::<Vec<_>>());
     if target.no_cache == Some(true) {
         words.0.push("--no-cache".to_owned());
+    }
+    if target.pull == Some(true) {
+        words.0.push("--pull".to_owned());
     }
     words.0.extend(["--".to_owned(), context]);
     Ok(words.0)
@@ -128,26 +133,8 @@ fn words(target: &Target, granted: &Entitlements) -> BakeResult<Vec<String>> {
 
 /// What a definition may say and nobody can do yet.
 fn unsupported(target: &Target) -> BakeResult<()> {
-    let clear = |key: &str| format!("take it out, or clear it with --set {}.{key}=", target.name);
-    if !target.cache_from.is_empty() {
-        return Err(BakeError::new("`cache-from` is not supported yet").help(clear("cache-from")));
-    }
-    if target.cache_to.as_ref().is_some_and(|caches| !caches.is_empty()) {
-        return Err(BakeError::new("`cache-to` is not supported yet").help(clear("cache-to")));
-    }
     if !target.policy.is_empty() {
         return Err(BakeError::new("`policy` is not supported yet").help("take it out"));
-    }
-    if target.pull == Some(true) {
-        return Err(BakeError::new("`pull` is not supported yet: base images come from the store")
-            .help(format!("take it out, or turn it off with --set {}.pull=false", target.name)));
-    }
-    let pushes = |output: &Entry| {
-        output.field("type") == Some("registry") || output.field("push").is_some_and(|push| push != "false")
-    };
-    if target.outputs.iter().flatten().any(pushes) {
-        return Err(BakeError::new("images can't be pushed yet")
-            .help("write them to type=oci,dest=FILE and push that with another tool"));
     }
     Ok(())
 }
@@ -186,9 +173,6 @@ fn output(entry: &Entry) -> String {
     if entry.field("type") == Some("docker") && entry.field("dest").is_none_or(str::is_empty) {
         entry.set("type", "image");
         entry.remove("dest");
-    }
-    if entry.field("push") == Some("false") {
-        entry.remove("push");
     }
     entry.flag()
 }

@@ -136,6 +136,15 @@ impl Contexts {
         }
     }
 
+    /// Where the files of a local source came from; nothing for those of a build's main context, which were fetched.
+    pub(super) fn address(&self, name: &str) -> Option<Address> {
+        match self.files(name)? {
+            Files::Directory { path, .. } => Some(Address::Directory(path)),
+            Files::Named(address) => Some(address),
+            Files::Tree(_) => None,
+        }
+    }
+
     fn files(&self, name: &str) -> Option<Files> {
         self.known.borrow().iter().find(|known| known.name == name).map(|known| known.files.clone())
     }

@@ -4,6 +4,7 @@
 //! requests ─▶ sources (context, Dockerfile) ─▶ plans in one graph ─▶ one solve ─▶ exports ─▶ explain, sync
 //! ```
 
+mod attest;
 pub(crate) mod check;
 mod contexts;
 pub(crate) mod export;
@@ -15,10 +16,12 @@ mod report;
 mod request;
 mod result;
 mod run_options;
+mod shared;
 mod solving;
 mod source;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -28,16 +31,18 @@ use builder_executor::rootfs::{Driver, DriverKind};
 use builder_executor::sandbox::{Sandbox, check_privilege};
 use builder_solver::{Op, Solved, VertexId};
 
-use self::export::{Exported, Exporter};
+use self::attest::Attested;
+use self::export::{Early, Expected, Exported, Exporter, Pushing};
 use self::planning::{Planned, Planner};
 use self::report::{Origins, report};
 use self::result::{BuildResult, PlatformResult};
+use self::shared::{Export, SharedCaches};
 use crate::commands::Global;
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
 use crate::outputs::OutputSpec;
-use crate::progress::{Progress, Warning};
-use crate::{output, store, sync};
+use crate::progress::{FetchedLayers, Progress, Warning};
+use crate::{output, provider, signals, store, sync};
 
 pub(crate) use self::check::CallRequest;
 pub(crate) use self::request::{BuildRequest, Session};
@@ -65,6 +70,7 @@ pub(crate) fn build_all(global: &Global, session: &Session, requests: &[BuildReq
     let store = store::open(global)?;
     let lease = store.lease()?;
     let progress = Progress::start(&session.progress);
+    provider::watch(global, Arc::new(FetchedLayers::new(&progress)));
     let mut origins = Origins::default();
     let result = build(global, session, requests, &outputs, &store, &progress, &mut origins);
     let outcome = progress.finish();
@@ -94,10 +100,13 @@ fn build(
     progress: &Progress,
     origins: &mut Origins,
 ) -> CliResult<Vec<Exported>> {
+    let started = jiff::Timestamp::now();
     let run = RunOptions::of(requests.iter().map(|request| (request.prefix(), &request.args)))?;
     let fetcher = source::fetcher(store, requests.iter().map(|request| &request.args), &run)?;
     let remotes = fetcher.remotes().clone();
-    let mut planner = Planner::new(store, progress, fetcher);
+    let caches = SharedCaches::new(requests)?;
+    caches.begin(global, progress);
+    let mut planner = Planner::new(global, store, progress, fetcher);
     let planned = requests.iter().try_for_each(|request| planner.add(request));
     let Planner { graph, contexts, planned: plans, origins: known, .. } = planner;
     *origins = known;
@@ -108,15 +117,41 @@ fn build(
         check_privilege().map_err(CliError::from)?;
     }
     let used = plans.iter().flat_map(|planned| &planned.plans).flat_map(|(_, plan)| &plan.contexts);
-    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, grants: run.grants };
+    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, grants: run.grants, mounts: caches.carried() };
     let worker = BuildWorker::new(store.clone(), driver.clone(), Sandbox::new(), options)?;
     // What is only there for others is solved as far as they need it.
     let asked: Vec<usize> = (0..requests.len()).filter(|&position| !requests[position].linked).collect();
     let targets: Vec<VertexId> =
         asked.iter().flat_map(|&position| &plans[position].plans).map(|(_, plan)| plan.target).collect();
 
+    let pushing = Pushing::new(global, store, progress, requests.iter().map(|request| &request.args).zip(outputs))?;
+    let expected = asked.iter().map(|&position| Expected {
+        args: &requests[position].args,
+        outputs: &outputs[position],
+        plans: plans[position].plans.iter().map(|(_, plan)| plan).collect(),
+    });
+    let early = match &pushing {
+        Some(pushing) => Early::start(store, pushing, &graph, expected)?,
+        None => None,
+    };
+    let observer = early.as_ref().map(Early::observer);
+
+    let sources: Vec<_> = plans.iter().map(|planned| Rc::clone(&planned.source)).collect();
+    let planned_graph = Arc::clone(&graph);
+    let bases = shared::bases(store, &graph)?;
+    let records = Arc::new(caches.records(store, &bases));
     let runtime = solving::runtime()?;
-    let mut solution = match runtime.block_on(solving::solve(session, &targets, graph, worker, store, progress)) {
+    let solve = || {
+        let (graph, worker, records) = (Arc::clone(&graph), worker.clone(), Arc::clone(&records));
+        runtime.block_on(solving::solve(session, &targets, graph, worker, records, progress, observer.clone()))
+    };
+    let mut solved = solve();
+    while solved.is_err() && !signals::is_interrupted() && records.lose(&provider::provider(global).take_failed()) {
+        let message = "a shared cache no longer has the layers of some steps, which run instead".to_owned();
+        progress.warn(Warning { message, ..Warning::default() });
+        solved = solve();
+    }
+    let mut solution = match solved {
         Ok(solution) => solution,
         Err(error) => {
             // A copy that is still going on is not waited for; what it wrote is swept up by the next builder.
@@ -132,20 +167,56 @@ fn build(
         let message = format!("files are copied for each step with the driver vfs, which is slow: {reason}");
         progress.warn(Warning { message, ..Warning::default() });
     }
+    for (vertex, recipe) in &solution.recipes {
+        if let Some(cache) = records.cache_of(recipe) {
+            progress.found_in(*vertex, &cache);
+        }
+    }
     let results = results(plans, &asked, std::mem::take(&mut solution.targets));
-    let exported = each(requests.len(), |position| {
+    let mut settled = Some(solution.settled());
+    // What is known of the content of results belongs into caches, too.
+    if let Some(settled) = settled.take_if(|_| caches.writes_inline()) {
+        runtime.block_on(settled);
+    }
+    let built = attest::Built { store, graph: &planned_graph, origins, contexts: &contexts, started };
+    let attested = built.provenance(requests, &sources, &results);
+    early.into_iter().for_each(Early::finish);
+    let export = |attested: &[Attested], position: usize| {
         let (args, prefix) = (&requests[position].args, requests[position].prefix());
         let result = &results[position];
         if outputs[position].is_empty() {
             return Ok(Exported::default());
         }
+        let step = || progress.step(&prefix.map_or("generating sbom".into(), |name| format!("[{name}] generating sbom")));
+        let attested = if outputs[position].iter().all(|output| *output == OutputSpec::CacheOnly) {
+            Attested::default()
+        } else {
+            attest::with_packages(&attested[position], &requests[position], store, &driver, result, step)?
+        };
         let wants_digest = args.metadata_file.is_some() || session.metadata_file.is_some();
         let wants_id = session.quiet || args.iidfile.is_some();
-        let exporter = Exporter { args, prefix, result, store, driver: &driver, progress, wants_digest, wants_id };
+        let exporter = Exporter { args, prefix, result, store, driver: &driver, progress, attested, pushing: pushing.as_ref(), inline: caches.inline(position, store, &bases), wants_digest, wants_id };
         exporter.run(&outputs[position])
+    };
+    let (exported, cached) = thread::scope(|scope| {
+        let cached = caches.writes().then(|| {
+            let settled = settled.take();
+            let mounts = caches.mounts(&planned_graph, &targets);
+            let (caches, bases, results, runtime) = (&caches, &bases, &results, &runtime);
+            scope.spawn(move || {
+                settled.map(|settled| runtime.block_on(settled));
+                caches.export(&Export { global, store, progress, bases, mounts, outputs, results })
+            })
+        });
+        let exported = attested.and_then(|attested| each(requests.len(), |position| export(&attested, position)));
+        (exported, cached.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
     });
-    runtime.block_on(solution.settled());
-    exported
+    if exported.is_ok() {
+        pushing.iter().for_each(Pushing::done);
+    }
+    settled.map(|settled| runtime.block_on(settled));
+    let exported = exported?;
+    cached.map(|()| exported)
 }
 
 /// What the solver found, by request and platform, for the requests that were `asked` for. The others go nowhere, and

@@ -15,20 +15,23 @@ use builder_frontend::lint::{CheckOptionsError, Report};
 use builder_frontend::parser;
 use builder_frontend::plan::{
     BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage, context_name,
+    wanted_images,
 };
 use builder_frontend::platform::Platform;
 use builder_solver::{Graph, Source};
 
 use super::check::{self, Checker};
 use super::contexts::Contexts;
-use super::images::StoreImages;
+use super::images::BaseImages;
 use super::options::build_options;
 use super::report::Origins;
 use super::request::BuildRequest;
 use super::source::{self, BuildSource, Fetcher};
+use crate::commands::Global;
 use crate::error::{CliError, CliResult};
 use crate::output;
 use crate::progress::{Progress, Step, Warning};
+use crate::pull::PullPolicy;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Planned {
     pub(super) plans: Vec<(Platform, Plan)>,
     /// The result is an index even of one platform.
     pub(super) multi: bool,
+    /// What was planned.
+    pub(super) source: Rc<BuildSource>,
 }
 
 /// Plans requests one after the other.
@@ -66,12 +71,12 @@ struct Loaded {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(store: &'a Store, progress: &'a Progress, fetcher: Fetcher) -> Self {
+    pub(super) fn new(global: &'a Global, store: &'a Store, progress: &'a Progress, fetcher: Fetcher) -> Self {
         let contexts = Rc::new(Contexts::new(fetcher, progress.clone()));
         Self {
             progress,
             images: KnownImages {
-                images: StoreImages(store),
+                images: BaseImages::new(global, store, progress),
                 known: RefCell::default(),
                 contexts: Rc::clone(&contexts),
             },
@@ -87,6 +92,7 @@ impl<'a> Planner<'a> {
     /// Plans the next request. Those that it links to come before it.
     pub(super) fn add(&mut self, request: &BuildRequest) -> CliResult<()> {
         let platforms = request.platforms()?;
+        self.images.images.set_policy(request.args.pull);
         let (loaded, mut step) = self.load(request)?;
         let mut options = build_options(request, &loaded.source)?;
         options.context = self.contexts.name(&loaded.source);
@@ -103,6 +109,9 @@ impl<'a> Planner<'a> {
                 })?;
                 options.contexts.insert(context_name(name), linked);
             }
+            if loaded.file.stages.len() > 1 {
+                self.images.images.prefetch(&wanted_images(&loaded.file, &options));
+            }
             let report = self.check(&loaded, &options, step.as_ref());
             let first = self.graph.len();
             let plan = self.plan(request, &loaded, &options, &mut step)?;
@@ -116,7 +125,7 @@ impl<'a> Planner<'a> {
             plans.push((platform, plan));
         }
         let multi = options.multi_platform || request.wants_index();
-        self.planned.push(Planned { plans, multi });
+        self.planned.push(Planned { plans, multi, source: Rc::clone(&loaded.source) });
         if let Some(step) = step {
             step.done();
             self.show_ignore_file(request, &loaded.source);
@@ -242,14 +251,14 @@ fn shown(step: Step, source: &BuildSource, diagnostic: &Diagnostic, summary: &st
 
 /// Looks each image up once.
 struct KnownImages<'a> {
-    images: StoreImages<'a>,
-    known: RefCell<BTreeMap<(String, Option<String>), ResolvedImage>>,
+    images: BaseImages<'a>,
+    known: RefCell<BTreeMap<(String, Option<String>, PullPolicy), ResolvedImage>>,
     contexts: Rc<Contexts>,
 }
 
 impl Images for KnownImages<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
-        let key = (reference.to_owned(), platform.map(str::to_owned));
+        let key = (reference.to_owned(), platform.map(str::to_owned), self.images.policy());
         if let Some(known) = self.known.borrow().get(&key) {
             return Ok(known.clone());
         }

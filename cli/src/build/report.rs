@@ -31,6 +31,11 @@ impl Origins {
         }
     }
 
+    /// The Dockerfile that asked for a vertex.
+    pub(super) fn source(&self, vertex: VertexId) -> Option<&Rc<BuildSource>> {
+        self.sources.get(*self.vertices.get(&vertex)?)
+    }
+
     /// The Dockerfile of a vertex; when there is only one Dockerfile, that.
     fn dockerfile(&self, vertex: Option<VertexId>) -> Option<Dockerfile<'_>> {
         let known = vertex.and_then(|vertex| self.vertices.get(&vertex)).copied();

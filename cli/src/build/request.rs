@@ -11,7 +11,7 @@ use super::export;
 use crate::commands::build::BuildArgs;
 use crate::csv::boolean;
 use crate::error::{CliError, CliResult};
-use crate::outputs::OutputSpec;
+use crate::outputs::{Attest, ImageOutput, OutputSpec};
 use crate::paths::resolved;
 use crate::progress::{self, Mode};
 use crate::sync::{self, Durability};
@@ -72,10 +72,27 @@ impl BuildRequest {
         if self.args.load && !self.linked && !outputs.iter().any(stored) {
             outputs.push(OutputSpec::store());
         }
+        if self.args.push && !self.linked {
+            let mut images = 0;
+            for output in &mut outputs {
+                if let OutputSpec::Image(image) = output {
+                    (image.push, images) = (true, images + 1);
+                }
+            }
+            if images == 0 {
+                outputs.push(OutputSpec::Image(ImageOutput { push: true, ..ImageOutput::default() }));
+            }
+        }
         // What is wrong should not be told after an hour of building.
         let platforms = self.platforms()?;
         export::prepare(&self.args, &mut outputs, &platforms, platforms.len() > 1 || self.wants_index())?;
         Ok(outputs)
+    }
+
+    /// What is to be said of the result beside it.
+    pub(crate) fn attest(&self) -> CliResult<Attest> {
+        let args = &self.args;
+        Attest::new(&args.attest, args.provenance.as_deref(), args.sbom.as_deref(), &args.arguments)
     }
 
     /// Whether `--build-arg BUILDKIT_MULTI_PLATFORM=1` asks for an index even over one platform.

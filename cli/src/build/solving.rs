@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use builder_cache::{Snapshot, Store};
+use builder_cache::Snapshot;
 use builder_executor::op::BuildWorker;
-use builder_solver::{Graph, Solution, SolveError, SolveOptions, Solver, VertexId};
+use builder_image::remote_cache::SharedRecords;
+use builder_solver::{Graph, Observer, Solution, SolveError, SolveOptions, Solver, VertexId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +37,9 @@ pub(super) async fn solve(
     targets: &[VertexId],
     graph: Arc<Graph>,
     worker: BuildWorker,
-    store: &Store,
+    records: Arc<SharedRecords>,
     progress: &Progress,
+    observer: Option<Arc<dyn Observer<Snapshot>>>,
 ) -> CliResult<Solution<Snapshot>> {
     let (events, received) = mpsc::channel(EVENTS);
     let needed = graph.reachable(targets);
@@ -46,7 +48,7 @@ pub(super) async fn solve(
     let over = Arc::new(AtomicBool::new(false));
     signals::cancel_on_interrupt(cancel.clone(), Arc::clone(&over))?;
     let interrupted = cancel.clone();
-    let solver = Solver::new(Arc::new(worker), Arc::new(store.clone()));
+    let solver = Solver::new(Arc::new(worker), records).observed(observer);
     let options = SolveOptions { jobs: session.jobs, cancel, events };
     let solved = tokio::select! {
         solved = solver.solve(Arc::clone(&graph), targets, options) => solved,

@@ -46,8 +46,11 @@ pub(crate) struct BakeArgs {
     /// Say for each step whether it was cached, and why not
     #[arg(long, help_heading = "Cache")]
     pub(crate) explain: bool,
-    /// Not supported yet
-    #[arg(long, hide = true)]
+    /// Carry what RUN --mount=type=cache keeps in the shared caches of the targets, too
+    #[arg(long, help_heading = "Cache")]
+    pub(crate) cache_mounts: bool,
+    /// Ask the registry for base images, whatever the store has
+    #[arg(long, help_heading = "Cache")]
     pub(crate) pull: bool,
 
     /// Run at most this many steps at once [default: no limit; copying and hashing use the cores]
@@ -57,14 +60,14 @@ pub(crate) struct BakeArgs {
     /// Put the images into the store, also those of targets that go elsewhere
     #[arg(long, help_heading = "Output")]
     pub(crate) load: bool,
-    /// Not supported yet
-    #[arg(long, hide = true)]
+    /// Send the images to the registries of their names
+    #[arg(long, help_heading = "Output")]
     pub(crate) push: bool,
-    /// Only false is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Say how all images were made: true, false, or options of --attest=type=provenance
+    #[arg(long, value_name = "BOOL|OPTIONS", help_heading = "Attestations")]
     pub(crate) provenance: Option<String>,
-    /// Only false is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// List the packages of all images: true, false, or options of --attest=type=sbom
+    #[arg(long, value_name = "BOOL|OPTIONS", help_heading = "Attestations")]
     pub(crate) sbom: Option<String>,
     /// Write digests and names of all targets to this file, as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]

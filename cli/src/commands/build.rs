@@ -7,6 +7,7 @@ use crate::build::{self, CallRequest, RunArgs};
 use crate::error::CliResult;
 use crate::outputs::OutputSpec;
 use crate::progress::Mode;
+use crate::pull::PullPolicy;
 
 /// Builds the Dockerfile of a directory. Everything that does not wait for something else runs in parallel, and what
 /// was built before is taken from the cache.
@@ -59,6 +60,19 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "METHOD", help_heading = "Checks")]
     pub(crate) call: Option<CallRequest>,
 
+    /// When the registry is asked for base images: missing (when the store does not have them, the default), always,
+    /// newer (always, but the store will do when it does not answer), or never; --pull alone is always
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always",
+        default_value = "missing",
+        hide_default_value = true,
+        help_heading = "Cache"
+    )]
+    pub(crate) pull: PullPolicy,
     /// Run every step, whatever is cached
     #[arg(long, help_heading = "Cache")]
     pub(crate) no_cache: bool,
@@ -68,6 +82,19 @@ pub(crate) struct BuildArgs {
     /// Say for each step whether it was cached, and why not
     #[arg(long, help_heading = "Cache")]
     pub(crate) explain: bool,
+    /// Look for steps that the store does not have in a shared cache, too: NAME[:TAG] of a registry (a cache, or an image
+    /// with one inside), type=registry,ref=NAME or type=local,src=DIRECTORY[,tag=TAG]. Can be given several times; the
+    /// first that has a step counts
+    #[arg(long = "cache-from", value_name = "CACHE", help_heading = "Cache")]
+    pub(crate) cache_from: Vec<String>,
+    /// Write a shared cache: type=registry,ref=NAME, type=local,dest=DIRECTORY[,tag=TAG] or type=inline (into the image),
+    /// with mode=min (the steps of the result) or max (all steps), compression=, ignore-error=true. Can be given several
+    /// times
+    #[arg(long = "cache-to", value_name = "CACHE", help_heading = "Cache")]
+    pub(crate) cache_to: Vec<String>,
+    /// Carry what RUN --mount=type=cache keeps in the shared caches, too
+    #[arg(long, help_heading = "Cache")]
+    pub(crate) cache_mounts: bool,
 
     /// Run at most this many steps at once [default: no limit; copying and hashing use the cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Running")]
@@ -78,7 +105,8 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
 
-    /// Where the result goes: type=image (into the store, the default), oci, docker, local, tar or cacheonly, with dest=
+    /// Where the result goes: type=image (into the store, the default), registry (the
+    /// same, and to the registries of its names), oci, docker, local, tar or cacheonly, with dest=
     /// for a file, a directory or - for standard output; a mere directory is type=local. Can be given several times
     #[arg(short, long = "output", value_name = "TYPE|DIR", help_heading = "Output")]
     pub(crate) outputs: Vec<OutputSpec>,
@@ -93,17 +121,18 @@ pub(crate) struct BuildArgs {
     /// Put the image into the store, whatever other outputs there are
     #[arg(long, help_heading = "Output")]
     pub(crate) load: bool,
-    /// Not supported yet
-    #[arg(long, hide = true)]
+    /// Send the image to the registries of its names; what is ready goes out while the rest is still being built
+    #[arg(long, help_heading = "Output")]
     pub(crate) push: bool,
-    /// Attestations: only type=KIND,disabled=true is supported yet
-    #[arg(long, value_name = "TYPE", hide = true)]
+    /// Attach attestations to the image, or write them beside the files of other outputs: type=provenance (how it was made;
+    /// mode=min|max, version=v1|v0.2, builder-id=, filename=, reproducible=, inline-only=) and type=sbom (its packages)
+    #[arg(long, value_name = "TYPE", help_heading = "Attestations")]
     pub(crate) attest: Vec<String>,
-    /// Only false is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Short for --attest=type=provenance: true, false, or its options
+    #[arg(long, value_name = "BOOL|OPTIONS", help_heading = "Attestations")]
     pub(crate) provenance: Option<String>,
-    /// Only false is supported yet
-    #[arg(long, value_name = "BOOL", hide = true)]
+    /// Short for --attest=type=sbom: true or false
+    #[arg(long, value_name = "BOOL|OPTIONS", help_heading = "Attestations")]
     pub(crate) sbom: Option<String>,
     /// Write the image id to this file
     #[arg(long, value_name = "FILE", help_heading = "Output")]

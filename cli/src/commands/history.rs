@@ -4,6 +4,7 @@ use serde_json::json;
 use super::Global;
 use crate::error::CliResult;
 use crate::progress::visible_text;
+use crate::template::Listing;
 use crate::{output, store};
 
 #[derive(Debug, Args)]
@@ -11,15 +12,27 @@ pub(crate) struct HistoryArgs {
     /// Instructions and ids in full
     #[arg(long)]
     no_trunc: bool,
-    /// One JSON object a line
-    #[arg(long, value_parser = ["table", "json"], default_value = "table", value_name = "FORMAT")]
-    format: String,
+    /// How to print: table, json (one object a line), a Go template, or "table TEMPLATE"
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
     /// Name, id, or the beginning of an id
     image: String,
 }
+
+const TABLE: &str = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
+
+const HEADERS: &[(&str, &str)] = &[
+    ("ID", "IMAGE"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("SizeBytes", "SIZE"),
+    ("Comment", "COMMENT"),
+];
 
 /// How much of an instruction the table shows, as in Docker.
 const SHOWN: usize = 45;
@@ -45,8 +58,9 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
     }
     rows.reverse();
 
-    let mut text = String::new();
-    let mut table = vec![["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"].map(str::to_owned).to_vec()];
+    let listing = Listing::parse(args.format.as_deref(), TABLE)?;
+    let mut ids = String::new();
+    let mut fields = Vec::new();
     for (position, (created, created_by, size, comment)) in rows.iter().enumerate() {
         let id = match position {
             0 if args.no_trunc => found.image.id.to_string(),
@@ -55,25 +69,25 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
         };
         let since =
             created.map_or_else(|| "N/A".to_owned(), |created| output::ago(now.as_second() - created.as_second()));
-        let line = visible_text(&created_by.replace(['\n', '\t'], " "));
         if args.quiet {
-            text.push_str(&id);
-            text.push('\n');
-        } else if args.format == "json" {
-            let object = json!({
-                "ID": id, "CreatedAt": created.map(|time| time.to_string()), "CreatedSince": since,
-                "CreatedBy": created_by, "Size": output::size(*size), "SizeBytes": size, "Comment": comment,
-            });
-            text.push_str(&object.to_string());
-            text.push('\n');
-        } else {
-            table.push(vec![id, since, shorten(&line, args.no_trunc), output::size(*size), visible_text(comment)]);
+            ids.push_str(&id);
+            ids.push('\n');
+            continue;
         }
+        // For programs as it is, for people in one line.
+        let (created_by, comment) = match listing {
+            Listing::Json => (created_by.clone(), comment.clone()),
+            _ => {
+                let line = visible_text(&created_by.replace(['\n', '\t'], " "));
+                (shorten(&line, args.no_trunc), visible_text(comment))
+            }
+        };
+        fields.push(json!({
+            "ID": id, "CreatedAt": created.map(|time| time.to_string()), "CreatedSince": since,
+            "CreatedBy": created_by, "Size": output::size(*size), "SizeBytes": size, "Comment": comment,
+        }));
     }
-    if !args.quiet && args.format == "table" {
-        text = output::table(&table);
-    }
-    output::result(&text)?;
+    output::result(&if args.quiet { ids } else { listing.render(HEADERS, &fields)? })?;
     Ok(0)
 }
 

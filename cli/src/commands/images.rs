@@ -1,12 +1,11 @@
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
 
-use builder_cache::Image;
-use builder_image::Reference;
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use clap::Args;
 
 use super::Global;
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
+use crate::image_list::{self, Filters, HEADERS, Inventory, OF_IMAGES};
+use crate::template::Listing;
 use crate::{output, store};
 
 #[derive(Debug, Args)]
@@ -14,114 +13,80 @@ pub(crate) struct ImagesArgs {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
-    /// Ids in full
+    /// Ids and digests in full
     #[arg(long)]
     no_trunc: bool,
-    /// How to print: a table, or one JSON object a line
-    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
-    format: Format,
-    /// Only images of this repository, or with this name and tag
+    /// Also the images that names stand for on other platforms only
+    #[arg(short, long)]
+    all: bool,
+    /// Show digests of manifests
+    #[arg(long)]
+    digests: bool,
+    /// Show names, their platforms, the layers of each, and what is shared
+    #[arg(long, conflicts_with_all = ["quiet", "format", "digests", "all"])]
+    tree: bool,
+    /// How to print: table, json (one object a line), a Go template, or "table TEMPLATE"
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Only images with dangling=true|false, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME|AGE, or
+    /// reference=PATTERN; can be given several times
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
+    /// Only images of this repository, or with this name and tag; * and ? stand for anything but a slash
     #[arg(value_name = "REPOSITORY[:TAG]")]
-    filter: Option<String>,
+    name: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
-/// One line: an image under one of its names.
-struct Row<'a> {
-    repository: String,
-    tag: String,
-    image: &'a Image,
-    /// When the name stands for more than this machine's.
-    platforms: Vec<String>,
-}
+const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
+const TABLE_WITH_DIGESTS: &str =
+    "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 
 pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
+    let mut filters = Filters::parse(&args.filters, OF_IMAGES)?;
+    if let Some(name) = &args.name {
+        filters.also_named(name)?;
+    }
+    let mut format = args.format.clone();
+    // As Docker does: a table of one's own gets the digests as its last column.
+    if let Some(own) = format.as_mut().filter(|own| args.digests && own.starts_with("table") && own.trim() != "table")
+        && !own.contains(".Digest")
+    {
+        own.push_str("\\t{{.Digest}}");
+    }
+    let listing = Listing::parse(format.as_deref(), if args.digests { TABLE_WITH_DIGESTS } else { TABLE })?;
     let store = store::open(global)?;
-    let images = store.images()?;
-    let mut rows = Vec::new();
-    for image in &images {
-        // Other platforms of a name are not listed on their own: the name is.
-        if image.names.is_empty() && image.platform_of.is_empty() {
-            rows.push(Row { repository: "<none>".into(), tag: "<none>".into(), image, platforms: Vec::new() });
-        }
-        for name in &image.names {
-            let (repository, tag) = split(name);
-            let named = store.name(name)?.map(|named| named.platforms).unwrap_or_default();
-            let platforms = named.into_iter().map(|(platform, _)| platform).collect();
-            rows.push(Row { repository, tag, image, platforms });
+    let inventory = Inventory::read(&store)?;
+    let images = filters.select(&store, inventory.images.clone())?;
+    if args.tree {
+        return tell(&image_list::tree(&store, &inventory, &images, &filters, args.no_trunc)?);
+    }
+    let quiet = args.quiet && args.format.as_deref().is_none_or(|format| format.trim() == "table");
+    let rows = image_list::rows(&inventory, &images, &filters, args.all, !quiet && (args.digests || needs_digests(&listing)));
+    if quiet {
+        let mut seen = HashSet::new();
+        let ids = rows.iter().filter(|row| seen.insert(row.image.id)).map(|row| row.id(args.no_trunc) + "\n");
+        return tell(&ids.collect::<String>());
+    }
+    let mut containers: HashMap<_, usize> = HashMap::new();
+    if listing.mentions("Containers") {
+        for container in store.containers()? {
+            *containers.entry(container.image).or_default() += 1;
         }
     }
-    if let Some(filter) = &args.filter {
-        let wanted = filter
-            .parse::<Reference>()
-            .map_err(|error| crate::error::CliError::message(format!("invalid reference `{filter}`: {error}")))?;
-        let (repository, tag) = split(&wanted.to_string());
-        let any_tag = !filter.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        rows.retain(|row| row.repository == repository && (any_tag || row.tag == tag));
-    }
-    output::result(&render(&rows, args))?;
-    Ok(0)
-}
-
-fn render(rows: &[Row<'_>], args: &ImagesArgs) -> String {
-    let id = |image: &Image| if args.no_trunc { image.id.to_string() } else { image.id.short() };
     let now = jiff::Timestamp::now().as_millisecond();
-    if args.quiet {
-        let mut seen = Vec::new();
-        for row in rows {
-            let line = id(row.image);
-            if !seen.contains(&line) {
-                seen.push(line);
-            }
-        }
-        return seen.into_iter().map(|line| line + "\n").collect();
-    }
-    if args.format == Format::Json {
-        let mut text = String::new();
-        for row in rows {
-            let mut object = json!({
-                "Repository": row.repository,
-                "Tag": row.tag,
-                "ID": id(row.image),
-                "Digest": row.image.manifest.as_ref().map_or("<none>".to_owned(), ToString::to_string),
-                "CreatedAt": timestamp(row.image.created_ms),
-                "CreatedSince": output::ago((now - row.image.created_ms) / 1000),
-                "Size": output::size(row.image.size),
-                "SizeBytes": row.image.size,
-            });
-            if !row.platforms.is_empty() {
-                object["Platforms"] = json!(row.platforms);
-            }
-            let _ = writeln!(text, "{object}");
-        }
-        return text;
-    }
-    let mut table = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned).to_vec()];
-    table.extend(rows.iter().map(|row| {
-        vec![
-            row.repository.clone(),
-            row.tag.clone(),
-            id(row.image),
-            output::ago((now - row.image.created_ms) / 1000),
-            output::size(row.image.size),
-        ]
-    }));
-    output::table(&table)
+    let count = |row: &image_list::Row<'_>| containers.get(&row.image.id).copied().unwrap_or(0);
+    let fields: Vec<_> = rows.iter().map(|row| row.fields(&inventory, args.no_trunc, now, count(row))).collect();
+    tell(&listing.render(HEADERS, &fields)?)
 }
 
-fn split(name: &str) -> (String, String) {
-    let familiar = name.parse::<Reference>().map_or_else(|_| name.to_owned(), |reference| reference.familiar());
-    // A digest is no tag.
-    let familiar = familiar.split_once('@').map_or(familiar.clone(), |(name, _)| name.to_owned());
-    match familiar.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository.to_owned(), tag.to_owned()),
-        _ => (familiar, "<none>".to_owned()),
-    }
+/// JSON tells the digest of a row, but has no row for each.
+fn needs_digests(listing: &Listing) -> bool {
+    !matches!(listing, Listing::Json) && listing.mentions("Digest")
+}
+
+fn tell(text: &str) -> Result<u8, CliError> {
+    output::result(text)?;
+    Ok(0)
 }
 
 /// Milliseconds since the epoch in RFC 3339.

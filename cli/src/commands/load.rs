@@ -100,13 +100,13 @@ fn name_all(store: &Store, images: &[LoadedImage]) -> CliResult<()> {
     for (name, platforms) in named.into_iter().filter(|(_, platforms)| platforms.len() > 1) {
         let own = platforms.iter().find(|(platform, _)| *platform == host).or(platforms.first());
         if let Some(image) = own.map(|(_, id)| *id) {
-            store.set_name(&name, &Named { image, platforms, form: None })?;
+            store.set_name(&name, &Named { platforms, ..Named::one(image) })?;
         }
     }
     Ok(())
 }
 
-fn platform(text: &str) -> CliResult<Platform> {
+pub(crate) fn platform(text: &str) -> CliResult<Platform> {
     let builder_frontend::platform::Platform { os, architecture, variant } =
         text.parse().map_err(|error| CliError::Usage(format!("--platform: {error}")))?;
     Ok(Platform { os, architecture, variant: Some(variant).filter(|variant| !variant.is_empty()) })

@@ -3,19 +3,29 @@
 pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
+pub(crate) mod container;
 pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod image_diff;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod load;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod manifest;
 pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod registry;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod sync;
 pub(crate) mod tag;
+pub(crate) mod verify;
 pub(crate) mod version;
 
 use std::path::PathBuf;
@@ -54,6 +64,9 @@ pub(crate) struct Global {
     /// How root file systems are put together: overlay or vfs [default: the first that works]
     #[arg(long, global = true, env = "BUILDER_DRIVER", value_name = "NAME", help_heading = "Store")]
     pub(crate) driver: Option<String>,
+    /// The configuration: how registries are reached [default: /etc/builder/builder.toml and the user's]
+    #[arg(long, global = true, env = "BUILDER_CONFIG", value_name = "FILE", help_heading = "Registry")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,7 +76,22 @@ enum Command {
     /// Build many images from one definition: docker-bake.hcl, docker-bake.json, compose.yaml
     Bake(Box<bake::BakeArgs>),
     /// Run a command in a new container
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
+    /// List containers
+    Ps(container::ps::PsArgs),
+    /// Remove containers
+    Rm(container::rm::RmArgs),
+    /// Make an image of what a container changed
+    Commit(container::commit::CommitArgs),
+    /// Show what a container changed
+    Diff(container::diff::DiffArgs),
+    /// Copy files between a container and this machine
+    Cp(container::cp::CpArgs),
+    /// Write a container's files as a tarball
+    Export(container::export::ExportArgs),
+    /// Work with containers: ls, run, rm, commit, export, diff, cp, inspect, prune
+    #[command(subcommand)]
+    Container(container::ContainerCommand),
     /// List images
     Images(images::ImagesArgs),
     /// Work with images: ls, inspect, history, tag, rm, save, load, import, prune
@@ -81,8 +109,26 @@ enum Command {
     Import(import::ImportArgs),
     /// Write images to a tarball that other tools read
     Save(save::SaveArgs),
+    /// Bring images in from registries
+    Pull(pull::PullArgs),
+    /// Send an image to its registry
+    Push(push::PushArgs),
     /// Bring images in from a tarball or an OCI layout
     Load(load::LoadArgs),
+    /// Log in to a registry
+    Login(login::LoginArgs),
+    /// Log out from a registry
+    Logout(logout::LogoutArgs),
+    /// Search a registry for repositories
+    Search(search::SearchArgs),
+    /// List what a registry has: ls, tags
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    /// Look at manifests in a registry: inspect
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
+    /// Compare what is stored with its digests
+    Verify(verify::VerifyArgs),
     /// See what is cached, why, and what it costs
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -103,6 +149,13 @@ impl Cli {
             Command::Build(args) => build::run(global, &args),
             Command::Bake(args) => bake::run(global, &args),
             Command::Run(args) => run::run(global, &args),
+            Command::Ps(args) => container::ps::run(global, &args),
+            Command::Rm(args) => container::rm::run(global, &args),
+            Command::Commit(args) => container::commit::run(global, &args),
+            Command::Diff(args) => container::diff::run(global, &args),
+            Command::Cp(args) => container::cp::run(global, &args),
+            Command::Export(args) => container::export::run(global, &args),
+            Command::Container(command) => container::run(global, command),
             Command::Images(args) => images::run(global, &args),
             Command::Image(command) => image::run(global, command),
             Command::Inspect(args) => inspect::run(global, &args),
@@ -111,7 +164,15 @@ impl Cli {
             Command::Rmi(args) => rmi::run(global, &args),
             Command::Import(args) => import::run(global, &args),
             Command::Save(args) => save::run(global, &args),
+            Command::Pull(args) => pull::run(global, &args),
+            Command::Push(args) => push::run(global, &args),
             Command::Load(args) => load::run(global, &args),
+            Command::Login(args) => login::run(global, &args),
+            Command::Logout(args) => logout::run(global, &args),
+            Command::Search(args) => search::run(global, &args),
+            Command::Registry(command) => registry::run(global, command),
+            Command::Manifest(command) => manifest::run(global, command),
+            Command::Verify(args) => verify::run(global, &args),
             Command::Cache(command) => cache::run(global, command),
             Command::Info(args) => info::run(global, &args),
             Command::Version(args) => version::run(&args),

@@ -42,7 +42,7 @@ pub(crate) fn run(global: &Global, args: &SaveArgs) -> CliResult<u8> {
     let mut images = Vec::new();
     for name in &args.images {
         let found = store::find(&store, name)?;
-        images.push(image(&store, &found, args)?);
+        images.push(image(&store, &found, args.compression)?);
     }
     let options = SaveOptions {
         format: match args.format {
@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, args: &SaveArgs) -> CliResult<u8> {
 
 /// What a name stands for on all its platforms, in the form in which it was built. An image that is saved by its id has
 /// no name in the archive, as in Docker.
-fn image(store: &Store, found: &Found, args: &SaveArgs) -> CliResult<SaveImage> {
+pub(super) fn image(store: &Store, found: &Found, compression: Option<Compression>) -> CliResult<SaveImage> {
     let Some(name) = &found.name else { return Ok(SaveImage::one(found.image.id, Vec::new())) };
     let named = store.name(name)?.unwrap_or_else(|| Named::one(found.image.id));
     let mut platforms = Vec::new();
@@ -84,7 +84,7 @@ fn image(store: &Store, found: &Found, args: &SaveArgs) -> CliResult<SaveImage> 
         platforms.push((store::config(store, &named.image)?.platform(), named.image));
     }
     let mut image = NameForm::parse(named.form.as_deref())?.image(&platforms, vec![name.parse::<Reference>()?]);
-    if let (Some(compression), Some(options)) = (args.compression, &mut image.options) {
+    if let (Some(compression), Some(options)) = (compression, &mut image.options) {
         let media_types = match compression {
             // Docker's media types do not know it.
             Compression::Zstd => MediaTypes::Oci,

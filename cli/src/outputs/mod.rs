@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use builder_image::compress::{Compression as Codec, Encoding};
 
 pub(crate) use self::annotation::Annotations;
-pub(crate) use self::attest::check_attestations;
+pub(crate) use self::attest::{Attest, Provenance, Sbom, SlsaVersion};
 
 /// One output of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub(crate) struct ImageOutput {
     pub(crate) dangling_empty_only: bool,
     /// `name-canonical`: by its digest, too.
     pub(crate) canonical: bool,
+    /// To the registries of its names, too.
+    pub(crate) push: bool,
+    /// Without its tags there.
+    pub(crate) by_digest: bool,
+    /// `registry.insecure`: any certificate will do there.
+    pub(crate) insecure: bool,
 }
 
 /// `type=oci` and `type=docker`.
@@ -68,6 +74,8 @@ pub(crate) struct LocalOutput {
     pub(crate) delete: bool,
     /// The time that every file gets.
     pub(crate) epoch: Epoch,
+    /// What names of files with attestations begin with.
+    pub(crate) attestation_prefix: String,
 }
 
 /// `type=tar`.
@@ -79,6 +87,8 @@ pub(crate) struct TarOutput {
     pub(crate) split: Option<bool>,
     /// The time that every file gets.
     pub(crate) epoch: Epoch,
+    /// What names of files with attestations begin with.
+    pub(crate) attestation_prefix: String,
 }
 
 /// What an image is to be, however it is stored.
@@ -100,6 +110,10 @@ pub(crate) struct ImageForm {
     pub(crate) epoch: Epoch,
     /// Times of files in layers that are built here, too.
     pub(crate) rewrite_timestamp: bool,
+    /// `oci-artifact=false`: manifests with attestations look like images.
+    pub(crate) attestation_images: bool,
+    /// Without attestations that are for images in registries and stores only.
+    pub(crate) without_inline: bool,
 }
 
 impl ImageForm {

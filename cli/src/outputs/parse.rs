@@ -27,9 +27,6 @@ const OF_IMAGES: [&str; 14] = [
     "oci-artifact",
 ];
 
-/// What pushing takes; there are no registries yet.
-const PUSH: [&str; 3] = ["push", "push-by-digest", "registry.insecure"];
-
 impl FromStr for OutputSpec {
     type Err = String;
 
@@ -39,7 +36,7 @@ impl FromStr for OutputSpec {
         }
         // As in buildx: without `type=` it is a directory, `-` a tarball on stdout.
         if text == "-" {
-            return Ok(Self::Tar(TarOutput { dest: Dest::Stdout, split: None, epoch: Epoch::Inherited }));
+            return Ok(Self::Tar(TarOutput { dest: Dest::Stdout, split: None, epoch: Epoch::Inherited, attestation_prefix: String::new() }));
         }
         let fields = fields(text)?;
         if fields.len() == 1 && fields[0] == text && !text.starts_with("type=") {
@@ -57,7 +54,7 @@ impl FromStr for OutputSpec {
 }
 
 fn local(dest: PathBuf) -> LocalOutput {
-    LocalOutput { dest, split: None, delete: false, epoch: Epoch::Inherited }
+    LocalOutput { dest, split: None, delete: false, epoch: Epoch::Inherited, attestation_prefix: String::new() }
 }
 
 #[derive(Default)]
@@ -72,6 +69,11 @@ struct Options {
     dangling_prefix: Option<String>,
     dangling_empty_only: bool,
     canonical: bool,
+    push: Option<bool>,
+    by_digest: bool,
+    insecure: bool,
+    inline: Option<bool>,
+    attestation_prefix: String,
     /// Everything that was said, in order.
     given: Vec<String>,
 }
@@ -127,16 +129,19 @@ impl Options {
             // Misspelt by those who made it up; both are read.
             "danging-name-empty-only" | "dangling-name-empty-only" => self.dangling_empty_only = or_true(value)?,
             "name-canonical" => self.canonical = or_true(value)?,
-            // Layers are always unpacked in the store; and these say how attestations are stored, of which there are none.
-            "unpack" | "attestation-inline" | "oci-artifact" => drop(or_true(value)?),
-            "attestation-prefix" => {}
-            _ if PUSH.contains(&key) => {
-                if or_true(value)? {
-                    return Err(format!(
-                        "{key} is not supported yet: save to type=oci and push that with another tool"
-                    ));
+            // Layers are always unpacked in the store.
+            "unpack" => drop(or_true(value)?),
+            "attestation-inline" => self.inline = Some(or_true(value)?),
+            "oci-artifact" => self.image.attestation_images = !or_true(value)?,
+            "attestation-prefix" => {
+                if value.contains(['/', '\0']) {
+                    return Err(format!("attestation-prefix is the beginning of a file's name, which `{value}` can't be"));
                 }
+                value.clone_into(&mut self.attestation_prefix);
             }
+            "push" => self.push = Some(or_true(value)?),
+            "push-by-digest" => self.by_digest = or_true(value)?,
+            "registry.insecure" => self.insecure = or_true(value)?,
             "prefer-nondist-layers" => {
                 if truth(value)? {
                     return Err("prefer-nondist-layers is not supported: every layer is distributable".into());
@@ -164,7 +169,7 @@ impl Options {
     fn finish(self) -> Result<OutputSpec, String> {
         let kind = self.kind.clone().ok_or("an output with options needs type=")?;
         match kind.as_str() {
-            "image" => {
+            "image" | "registry" => {
                 self.only(
                     &kind,
                     &OF_IMAGES,
@@ -177,12 +182,16 @@ impl Options {
                         "name-canonical",
                     ],
                 )?;
+                let image = ImageForm { without_inline: self.inline == Some(false), ..self.image };
                 Ok(OutputSpec::Image(ImageOutput {
-                    image: checked(self.image)?,
+                    image: checked(image)?,
                     passing: self.store == Some(false),
                     dangling_prefix: self.dangling_prefix,
                     dangling_empty_only: self.dangling_empty_only,
                     canonical: self.canonical,
+                    push: self.push.unwrap_or(kind == "registry"),
+                    by_digest: self.by_digest,
+                    insecure: self.insecure,
                 }))
             }
             "oci" => self.archive(ArchiveKind::Oci, &kind),
@@ -196,6 +205,7 @@ impl Options {
                         split: self.split,
                         delete: self.delete.unwrap_or_default(),
                         epoch: self.image.epoch,
+                        attestation_prefix: self.attestation_prefix,
                         ..local(PathBuf::from(dest))
                     })),
                 }
@@ -206,21 +216,22 @@ impl Options {
                     dest: self.dest.as_deref().map_or(Dest::Stdout, Dest::new),
                     split: self.split,
                     epoch: self.image.epoch,
+                    attestation_prefix: self.attestation_prefix,
                 }))
             }
             "cacheonly" => {
                 self.only(&kind, &[], &[])?;
                 Ok(OutputSpec::CacheOnly)
             }
-            "registry" => {
-                Err("type=registry is not supported yet: save to type=oci and push that with another tool".into())
-            }
-            _ => Err(format!("`{kind}` is no output type: use image, oci, docker, local, tar or cacheonly")),
+            _ => Err(format!("`{kind}` is no output type: use image, registry, oci, docker, local, tar or cacheonly")),
         }
     }
 
     fn archive(self, kind: ArchiveKind, name: &str) -> Result<OutputSpec, String> {
         self.only(name, &OF_IMAGES, &["dest", "tar"])?;
+        if self.push == Some(true) {
+            return Err(format!("type={name} is written to a file and can't be pushed: add another -o type=registry"));
+        }
         let tar = self.tar.unwrap_or(true);
         let dest = match &self.dest {
             Some(dest) => Dest::new(dest),
@@ -230,7 +241,8 @@ impl Options {
         if !tar && dest == Dest::Stdout {
             return Err("a directory can't be written to standard output: give dest=DIR".to_owned());
         }
-        Ok(OutputSpec::Archive(ArchiveOutput { kind, dest, tar, image: checked(self.image)? }))
+        let image = ImageForm { without_inline: self.inline != Some(true), ..self.image };
+        Ok(OutputSpec::Archive(ArchiveOutput { kind, dest, tar, image: checked(image)? }))
     }
 
     /// Refuses what was said of another type.
@@ -277,10 +289,10 @@ mod tests {
                 kind,
                 dest: Dest::new(dest),
                 tar: true,
-                image: ImageForm { compression, ..ImageForm::default() },
+                image: ImageForm { compression, without_inline: true, ..ImageForm::default() },
             })
         };
-        let tar = |dest| OutputSpec::Tar(TarOutput { dest, split: None, epoch: Epoch::Inherited });
+        let tar = |dest| OutputSpec::Tar(TarOutput { dest, split: None, epoch: Epoch::Inherited, attestation_prefix: String::new() });
         for (text, expected) in [
             ("out", OutputSpec::Local(local("out".into()))),
             ("-", tar(Dest::Stdout)),
@@ -292,7 +304,7 @@ mod tests {
             ("type=oci,dest=x,compression=zstd", archive(ArchiveKind::Oci, "x", Some(Codec::Zstd))),
             ("type=cacheonly", OutputSpec::CacheOnly),
             ("type=image", OutputSpec::store()),
-            ("type=image,push=false,unpack=true,oci-artifact=false,name=*", OutputSpec::store()),
+            ("type=image,push=false,unpack=true,oci-artifact=true,name=*", OutputSpec::store()),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
@@ -308,6 +320,16 @@ mod tests {
         };
         assert!(output.passing && output.dangling_empty_only && output.canonical);
         assert_eq!(output.dangling_prefix.as_deref(), Some("p"));
+        for (text, pushed) in [
+            ("type=registry", (true, false, false)),
+            ("type=registry,push=false", (false, false, false)),
+            ("type=image,push=", (true, false, false)),
+            ("type=image,push=true,push-by-digest=true,registry.insecure=true", (true, true, true)),
+            ("type=image", (false, false, false)),
+        ] {
+            let Ok(OutputSpec::Image(output)) = parse(text) else { panic!("{text} is an image") };
+            assert_eq!((output.push, output.by_digest, output.insecure), pushed, "{text}");
+        }
     }
 
     #[test]
@@ -318,6 +340,9 @@ mod tests {
         assert!(!all.docker_types, "an eStargz needs OCI's media types");
         assert!(form("type=docker,oci-mediatypes=false").docker_types);
         assert!(!form("type=docker,oci-mediatypes=false,annotation.a=b").docker_types);
+        assert!(form("type=image,oci-artifact=false").attestation_images);
+        assert!(form("type=image,attestation-inline=false").without_inline);
+        assert!(!form("type=oci,attestation-inline=").without_inline);
         let times = form("type=image,source-date-epoch=7,rewrite-timestamp=true");
         assert_eq!((times.epoch, times.rewrite_timestamp), (Epoch::At(7), true));
         assert_eq!(form("type=image,source-date-epoch=").epoch, Epoch::None);
@@ -349,8 +374,9 @@ mod tests {
             ("type=image,dest=x", "no option dest"),
             ("type=oci,platform-split=true", "no option platform-split"),
             ("type=local,dest=x,compression=gzip", "no option compression"),
-            ("type=registry", "not supported yet"),
-            ("type=image,push=true", "not supported yet"),
+            ("type=registry,dest=x", "no option dest"),
+            ("type=image,push=maybe", "true or false"),
+            ("type=oci,push=true", "can't be pushed"),
             ("type=docker,context=other", "names a Docker engine"),
             ("type=image,prefer-nondist-layers=true", "not supported"),
             ("type=image,annotation-layer.x=y", "can't be annotated"),

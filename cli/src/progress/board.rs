@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub(super) phase: Phase,
     /// Why it was not cached.
     pub(super) missed: Option<MissReason>,
+    /// The shared cache that had it.
+    pub(super) cache: Option<String>,
     /// The end of its output, as long as it may be needed.
     pub(super) tail: Tail,
     /// How far it is.
@@ -116,6 +118,7 @@ impl Task {
             started: None,
             phase: Phase::Waiting,
             missed: None,
+            cache: None,
             tail: Tail::default(),
             counters: Vec::new(),
             splitter: Splitter::default(),
@@ -186,6 +189,13 @@ impl Board {
 
     pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, &Task)> {
         self.tasks.iter().enumerate().map(|(index, task)| (TaskId(index), task))
+    }
+
+    /// Notes which shared cache had a vertex.
+    pub(super) fn found_in(&mut self, vertex: VertexId, cache: &str) {
+        for task in self.tasks.iter_mut().filter(|task| task.vertex == Some(vertex)) {
+            task.cache = Some(cache.to_owned());
+        }
     }
 
     /// Adds the vertices of a graph, of which `plan` will be asked for. The tasks have the order of the vertices.

@@ -35,7 +35,8 @@ impl Explained {
             Phase::Waiting | Phase::Running | Phase::Cancelled => "stopped".to_owned(),
         };
         let reasons = match (&task.phase, &task.missed) {
-            (Phase::Cached, _) | (_, None) => Vec::new(),
+            (Phase::Cached, _) => task.cache.iter().map(|cache| format!("from {}", visible_text(cache))).collect(),
+            (_, None) => Vec::new(),
             (_, Some(reason)) => reasons(reason),
         };
         Some(Self { name: task.name.clone(), state, reasons })

@@ -23,6 +23,7 @@ mod explain;
 mod failure;
 mod format;
 mod frame;
+mod layers;
 mod live;
 mod log;
 mod options;
@@ -31,6 +32,7 @@ mod rawjson;
 mod renderer;
 mod screen;
 mod step;
+mod transfer;
 #[cfg(test)]
 mod tests;
 mod warning;
@@ -46,6 +48,8 @@ use std::time::{Duration, SystemTime};
 use builder_solver::{Event, Graph, VertexId};
 
 pub(crate) use self::control::visible_text;
+pub(crate) use self::layers::FetchedLayers;
+pub(crate) use self::transfer::Transfers;
 pub(crate) use self::failure::{Dockerfile, FailedStep};
 pub(crate) use self::options::{Mode, Options};
 pub(crate) use self::step::Step;
@@ -179,6 +183,11 @@ impl Progress {
         let task = self.lock().board.add_step(name);
         self.change(task, &Change::Started { at: (self.shared.clock)() });
         Step::new(self.clone(), task)
+    }
+
+    /// A cached vertex was found in a shared cache, which `--explain` names.
+    pub(crate) fn found_in(&self, vertex: VertexId, cache: &str) {
+        self.lock().board.found_in(vertex, cache);
     }
 
     /// Notes a warning, unless it is known. It is listed at the end.

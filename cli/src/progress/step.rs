@@ -40,6 +40,13 @@ impl Step {
         drop(part);
     }
 
+    /// Says how far one of many is that are under way in it at once, in bytes.
+    pub(crate) fn transferred(&self, label: &str, current: u64, total: u64) {
+        let ended = current >= total;
+        let (label, unit) = (label.to_owned(), Cow::Borrowed("bytes"));
+        self.progress.change(self.task, &Change::Counted { label, unit, current, total: Some(total), ended });
+    }
+
     /// Something in it is worth a warning.
     pub(crate) fn warn(&self, warning: Warning) {
         self.progress.warn_in(Some(self.task), warning);

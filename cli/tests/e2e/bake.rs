@@ -245,7 +245,7 @@ fn mistakes_are_shown_where_they_are() {
     for (target, message) in [
         ("pull", "target pull: `pull` is not supported yet"),
         ("cached", "target cached: `cache-to` is not supported yet"),
-        ("push", "target push: images can't be pushed yet"),
+        ("push", "this one has none: give it one with -t HOST/NAME"),
         ("flag", "target flag: invalid value 'moon' for '--network <MODE>'"),
         ("gone", "failed to find target gone"),
     ] {

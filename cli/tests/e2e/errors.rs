@@ -266,7 +266,7 @@ fn misuse_of_the_command_line_exits_with_two() {
         &["run"],
         &["run", "--nosuchflag", "image"],
         &["cache", "graph", "--format=svg"],
-        &["images", "--format=xml"],
+        &["images", "--filter=colour=red"],
         &["tag", "one"],
     ] {
         let ran = lab.run(args);

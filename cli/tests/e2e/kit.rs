@@ -92,6 +92,10 @@ impl Lab {
         command.env("BUILDER_ROOT", self.root());
         // No process that makes the store durable in the background: it would outlive the test's directory.
         command.env("BUILDER_DURABILITY", "none");
+        // Nobody's registries and logins but those of the test.
+        command.env("BUILDER_CONFIG", "/dev/null").env("DOCKER_CONFIG", self.path().join("docker"));
+        command.env("XDG_CONFIG_HOME", self.path().join("config")).env("XDG_RUNTIME_DIR", self.path().join("run"));
+        command.env_remove("DOCKER_AUTH_CONFIG").env_remove("REGISTRY_AUTH_FILE");
         command
     }
 

@@ -6,16 +6,20 @@
 )]
 
 mod archives;
+mod attest;
 mod bake;
 mod cache;
 mod checks;
 mod config;
+mod containers;
 mod contexts;
 mod copy;
 mod delta;
 mod driver;
 mod errors;
 mod files;
+mod image_diff;
+mod image_list;
 mod images;
 mod import;
 mod kit;
@@ -25,13 +29,21 @@ mod mounts;
 mod outputs;
 mod platforms;
 mod progress;
+mod pull;
+mod registries;
+mod push;
+#[path = "../../../image/tests/kit/registry.rs"]
+mod registry_kit;
 mod remote;
+mod reproducible;
 #[path = "../../../executor/tests/remote_kit/mod.rs"]
 mod remote_kit;
 mod run;
 mod run_options;
 mod runtimes;
 mod sandbox;
+mod shared_cache;
 mod stop;
 mod tree;
+mod verify;
 mod web;

@@ -82,7 +82,7 @@ fn options_change_environment_directory_user_and_entrypoint() {
         "it is the command's"
     );
     let ran = lab.run(&["run", "-u", "nosuchuser", "busybox", "true"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 125);
     ran.assert_stderr("nosuchuser");
 }
 
@@ -218,7 +218,7 @@ fn nothing_stays_of_a_container() {
 }
 
 /// Runs a container on a terminal of 100 columns and 40 rows. Each key is pressed when the text before it is to be seen.
-fn on_a_terminal(lab: &Lab, args: &[&str], keys: &[(&str, &str)]) -> (i32, String) {
+pub(crate) fn on_a_terminal(lab: &Lab, args: &[&str], keys: &[(&str, &str)]) -> (i32, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("pseudo terminals");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("ours");
     tcsetwinsize(&master, Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).expect("ours");

@@ -19,6 +19,12 @@ pub(crate) struct RootAttributes {
 }
 
 impl RootAttributes {
+    /// Those of a directory.
+    pub(crate) fn of_directory(path: &std::path::Path) -> Result<Self, OpError> {
+        let found = fs::metadata(path).map_err(|source| OpError::Write { path: path.to_owned(), source })?;
+        Ok(Self { mode: found.mode(), uid: found.uid(), gid: found.gid() })
+    }
+
     /// Those of an upper directory, which are the base's as soon as it is mounted.
     pub(crate) fn of(active: &ActiveLayer) -> Result<Self, OpError> {
         let found = fs::metadata(active.upper());

@@ -111,6 +111,17 @@ pub enum OpError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A file of a container could not be read.
+    #[error("can't read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What a container changed can't be made a layer.
+    #[error(transparent)]
+    Layer(#[from] builder_image::layer::Error),
     /// The output of a step could not be read.
     #[error("can't read the output of the step: {0}")]
     Output(#[source] io::Error),

@@ -24,13 +24,11 @@ mod error;
 pub mod git;
 pub mod http;
 mod remembered;
-mod url;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use builder_cache::Store;
@@ -48,20 +46,9 @@ pub use http::{Client, Download, Response};
 /// Tells whether the build is over and work should stop.
 pub type Stop<'s> = &'s (dyn Fn() -> bool + Sync);
 
-/// How often somebody who waits asks whether to stop.
-const TICK: Duration = Duration::from_millis(50);
-
-/// Waits, unless the build is over. Nobody is woken by [`Stop`], so this looks.
-fn pause(mut time: Duration, stop: Stop<'_>) -> Result<(), RemoteError> {
-    while !stop() {
-        if time.is_zero() {
-            return Ok(());
-        }
-        let piece = time.min(TICK);
-        thread::sleep(piece);
-        time -= piece;
-    }
-    Err(RemoteError::Cancelled)
+/// Waits, unless the build is over.
+fn pause(time: Duration, stop: Stop<'_>) -> Result<(), RemoteError> {
+    if builder_image::http::pause(time, stop) { Ok(()) } else { Err(RemoteError::Cancelled) }
 }
 
 /// What fetching needs of the person who builds.

@@ -166,6 +166,26 @@ impl Driver {
         Ok(RootMount { fd, writable, copy: None, copied_up })
     }
 
+    /// Mounts a snapshot under changes that were made on it before, to make more of them. The work directory is new and
+    /// empty.
+    ///
+    /// # Errors
+    /// When the driver is vfs, which has no such thing, or the kernel refuses the mount.
+    pub fn resume(&self, store: &Store, snapshot: &Snapshot, upper: &Path, work: &Path) -> Result<RootMount> {
+        let &Choice { kind, syntax, .. } = self.choice()?;
+        if kind == DriverKind::Vfs {
+            let reason = "it can't change files of a container that ended: use overlay".to_owned();
+            return Err(Error::Driver { driver: kind.name(), reason });
+        }
+        let lower = store.lower_dirs(snapshot)?;
+        let fd = if lower.is_empty() {
+            overlay::bind(upper, false)?
+        } else {
+            overlay::mount(&lower, Some((upper, work)), syntax)?
+        };
+        Ok(RootMount { fd, writable: true, copy: None, copied_up: None })
+    }
+
     fn copy(&self, lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<RootMount> {
         let copy = match upper {
             Some((upper, work)) => vfs::WorkingCopy::beside(lower, upper, work)?,

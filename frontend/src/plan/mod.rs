@@ -33,6 +33,7 @@ pub(crate) mod settings;
 mod sources;
 mod stages;
 mod syntax;
+mod wanted;
 
 use std::collections::HashMap;
 
@@ -45,6 +46,7 @@ pub use images::{Images, ResolvedImage};
 pub use named::{NamedContext, TargetContext, context_name};
 pub use options::BuildOptions;
 pub use result::{BaseImage, Plan, StageInfo};
+pub use wanted::wanted_images;
 
 use crate::ast::{Command, Dockerfile, Stage};
 use crate::config::ImageConfig;

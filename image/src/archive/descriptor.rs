@@ -15,11 +15,11 @@ use crate::compress::Format;
 use crate::platform::Platform;
 
 /// The largest manifest or index that is accepted, as registries have it.
-pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
+pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
 
 /// Docker's name of a manifest, an index and a config.
-pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
@@ -56,7 +56,7 @@ impl MediaTypes {
     }
 
     /// The type of a layer; `None` when there is none for this compression.
-    pub(super) fn layer(self, format: Format) -> Option<MediaType> {
+    pub(crate) fn layer(self, format: Format) -> Option<MediaType> {
         let docker = |suffix: &str| MediaType::Other(format!("{DOCKER_LAYER}{suffix}"));
         Some(match (self, format) {
             (Self::Oci, Format::Plain) => MediaType::ImageLayer,
@@ -67,6 +67,16 @@ impl MediaTypes {
             (Self::Docker, Format::Zstd) => docker(".zstd"),
             (_, Format::Bzip2 | Format::Xz) => return None,
         })
+    }
+}
+
+/// How the media type of a layer says that it is compressed, in the words of OCI and of Docker.
+pub(crate) fn layer_format(media_type: &str) -> Option<Format> {
+    match media_type.rsplit(['+', '.']).next()? {
+        "tar" => Some(Format::Plain),
+        "gzip" => Some(Format::Gzip),
+        "zstd" => Some(Format::Zstd),
+        _ => None,
     }
 }
 

@@ -23,7 +23,7 @@ pub const CREATED: &str = "org.opencontainers.image.created";
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Where a blob is in a layout.
-pub(super) fn blob_path(digest: &BlobDigest) -> String {
+pub(crate) fn blob_path(digest: &BlobDigest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 

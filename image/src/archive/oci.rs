@@ -127,7 +127,7 @@ fn best(wanted: &Platform, offers: &[Platform]) -> Result<usize, Error> {
 }
 
 /// Attestations stand beside images, for a platform that nobody has.
-fn is_attestation(descriptor: &Descriptor) -> bool {
+pub(crate) fn is_attestation(descriptor: &Descriptor) -> bool {
     annotation(descriptor, "vnd.docker.reference.type").is_some()
         || descriptor.platform().as_ref().is_some_and(|platform| platform.os().to_string() == "unknown")
 }

@@ -1,4 +1,4 @@
-//! What an archive of an image consists of: manifest, config, and a blob for each layer; and for an image of several
+//! What an image consists of in an archive or a registry: manifest, config, and a blob for each layer; and for an image of several
 //! platforms an index over all of that.
 //!
 //! A layer that came with an image keeps the blob it came as, unless another compression is forced. A layer that was
@@ -10,8 +10,11 @@ use std::io::{self, Read};
 use builder_cache::{BlobDigest, BlobInfo, DiffId, Image, LayerId, Store};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
-use super::content::{Blobs, Content, add_bytes};
-use super::descriptor::{Annotations, MANIFEST_LIMIT, MediaTypes, annotated, descriptor, digest_of, index, manifest};
+use super::attest;
+use super::content::{Collect, Content, OfLayer, add_bytes, add_manifest};
+use super::descriptor::{
+    Annotations, MANIFEST_LIMIT, MediaTypes, annotated, descriptor, digest_of, index, layer_format, manifest,
+};
 use super::error::Error;
 use super::index::CREATED;
 use super::save::{SaveImage, SaveOptions, SavePlatform};
@@ -20,10 +23,11 @@ use crate::config::{CONFIG_LIMIT, ConfigView};
 use crate::estargz;
 use crate::layer::{WriteOptions, diff_id, formed_tar, layer_blob, recreate};
 use crate::platform::Platform;
+use crate::push::Form;
 
 /// One image of an archive.
 #[derive(Debug)]
-pub(super) struct ImagePlan {
+pub(crate) struct ImagePlan {
     /// For each platform.
     pub(super) manifests: Vec<ManifestPlan>,
     /// What the archive's own index lists: the one manifest, or the index over them.
@@ -34,7 +38,7 @@ pub(super) struct ImagePlan {
 
 /// One manifest.
 #[derive(Debug)]
-pub(super) struct ManifestPlan {
+pub(crate) struct ManifestPlan {
     pub(super) config: BlobDigest,
     pub(super) layers: Vec<BlobDigest>,
     pub(super) manifest: Descriptor,
@@ -43,18 +47,22 @@ pub(super) struct ManifestPlan {
 }
 
 /// Finds (or makes) everything that an image needs, and adds it to `blobs`.
-pub(super) fn plan(
+pub(crate) fn plan(
     store: &Store,
     image: &SaveImage,
     options: &SaveOptions,
-    blobs: &mut Blobs,
+    blobs: &mut dyn Collect,
 ) -> Result<ImagePlan, Error> {
     let options = image.options.as_ref().unwrap_or(options);
-    let plan_one = |platform| plan_manifest(store, platform, options, blobs);
-    let manifests = image.platforms.iter().map(plan_one).collect::<Result<Vec<_>, Error>>()?;
+    let mut manifests = Vec::with_capacity(image.platforms.len());
+    for platform in &image.platforms {
+        manifests.push(plan_manifest(store, platform, options, blobs)?);
+    }
     let created = manifests.iter().filter_map(|manifest| manifest.created.clone()).max();
     let mut root_annotations: Annotations = created.map(|time| (CREATED.to_owned(), time)).into_iter().collect();
-    if let (false, [manifest], [platform]) = (image.index, manifests.as_slice(), image.platforms.as_slice()) {
+    let attested = image.platforms.iter().any(|platform| !platform.attestations.is_empty());
+    if let (false, [manifest], [platform]) = (image.index || attested, manifests.as_slice(), image.platforms.as_slice())
+    {
         root_annotations.extend(platform.descriptor_annotations.clone());
         let (root, root_platform) = (manifest.manifest.clone(), Some(manifest.platform.clone()));
         return Ok(ImagePlan { manifests, root, root_platform, root_annotations });
@@ -63,10 +71,16 @@ pub(super) fn plan(
     let listed = manifests.iter().zip(&image.platforms).map(|(manifest, platform)| {
         annotated(&manifest.manifest, Some(&manifest.platform), &platform.descriptor_annotations)
     });
-    let listed = listed.collect::<Result<Vec<_>, Error>>()?;
+    let mut listed = listed.collect::<Result<Vec<_>, Error>>()?;
+    for (manifest, platform) in manifests.iter().zip(&image.platforms) {
+        if !platform.attestations.is_empty() {
+            let as_image = image.attestation_images;
+            listed.push(attest::plan(store, &manifest.manifest, &platform.attestations, as_image, blobs)?);
+        }
+    }
     let media_type = options.media_types.index();
     let bytes = index(media_type.clone(), listed, &image.annotations)?;
-    let root = descriptor(media_type, &add_bytes(blobs, bytes))?;
+    let root = add_manifest(blobs, media_type, bytes)?;
     Ok(ImagePlan { manifests, root, root_platform: None, root_annotations })
 }
 
@@ -74,10 +88,13 @@ fn plan_manifest(
     store: &Store,
     platform: &SavePlatform,
     options: &SaveOptions,
-    blobs: &mut Blobs,
+    blobs: &mut dyn Collect,
 ) -> Result<ManifestPlan, Error> {
     let id = &platform.id;
     let image = store.image(id)?.ok_or(Error::NoImage(*id))?;
+    let own = own_manifest(store, &image)?;
+    let kept = own.as_ref().filter(|_| options.own_media_types).map(OwnManifest::types);
+    let options = &SaveOptions { media_types: kept.unwrap_or(options.media_types), ..*options };
     let config = store.read_blob(id, CONFIG_LIMIT)?;
     let view = ConfigView::parse(&config).map_err(Error::json(&id.to_string()))?;
     if image.diff_ids.len() != image.snapshot.layers.len() {
@@ -87,14 +104,13 @@ fn plan_manifest(
     for (layer, diff_id) in image.snapshot.layers.iter().zip(&image.diff_ids) {
         let (format, blob, content) = find_layer(store, layer, diff_id, options)?;
         let media_type = options.media_types.layer(format).ok_or(Error::NoLayerTar(*diff_id))?;
-        let annotations = layer_annotations(store, layer, diff_id, format, &blob, options)?;
-        blobs.insert(blob.digest, (blob.size, content));
+        let annotations = layer_annotations(store, layer, diff_id, format, (&blob, &content), options)?;
+        blobs.blob(blob, content, Some(OfLayer { id: layer, diff_id, media_type: &media_type }));
         layers.push(annotated(&descriptor(media_type, &blob)?, None, &annotations)?);
     }
     let created = view.created_text();
     let config = add_bytes(blobs, config);
     let digests = layers.iter().map(|layer| digest_of(layer, "manifest")).collect::<Result<Vec<_>, _>>()?;
-    let own = own_manifest(store, &image)?;
     let kept = own.as_ref().filter(|own| platform.annotations.is_empty() && own.says(options, &digests));
     let bytes = if let Some(own) = kept {
         own.bytes.clone()
@@ -104,8 +120,7 @@ fn plan_manifest(
         let types = options.media_types;
         manifest(types, descriptor(types.config(), &config)?, layers, &annotations)?
     };
-    let manifest = add_bytes(blobs, bytes);
-    let manifest = descriptor(options.media_types.manifest(), &manifest)?;
+    let manifest = add_manifest(blobs, options.media_types.manifest(), bytes)?;
     Ok(ManifestPlan { config: config.digest, layers: digests, manifest, platform: view.platform, created })
 }
 
@@ -123,14 +138,17 @@ fn own_manifest(store: &Store, image: &Image) -> Result<Option<OwnManifest>, Err
 }
 
 impl OwnManifest {
-    /// Whether it says just what the archive is to hold.
-    fn says(&self, options: &SaveOptions, layers: &[BlobDigest]) -> bool {
-        let types = match self.parsed.media_type() {
+    fn types(&self) -> MediaTypes {
+        match self.parsed.media_type() {
             None | Some(MediaType::ImageManifest) => MediaTypes::Oci,
             Some(_) => MediaTypes::Docker,
-        };
+        }
+    }
+
+    /// Whether it says just what the archive is to hold.
+    fn says(&self, options: &SaveOptions, layers: &[BlobDigest]) -> bool {
         let own: Option<Vec<BlobDigest>> = self.parsed.layers().iter().map(|layer| digest_of(layer, "").ok()).collect();
-        types == options.media_types && own.as_deref() == Some(layers)
+        self.types() == options.media_types && own.as_deref() == Some(layers)
     }
 
     fn annotations(&self) -> Annotations {
@@ -147,12 +165,12 @@ fn find_layer(
     let meta = store.layer(layer)?.meta;
     let wanted_format = options.compression.format();
     if meta.diff_id.is_none_or(|own| own == *wanted)
-        && let Some(blob) = meta.source_blob.map(|source| store.blob(&source)).transpose()?.flatten()
+        && let Some(source) = &meta.source_blob
+        && let Some((format, blob, content)) = source_blob(store, layer, source)?
     {
-        let format = sniff(store, &blob.digest)?;
         let kept = !options.force_compression && options.media_types.layer(format).is_some();
         if kept || (format == wanted_format && !is_exact(options)) {
-            return Ok((format, blob, Content::Stored));
+            return Ok((format, blob, content));
         }
     }
     if let Some(blob) = store.layer_blob(wanted, &options.encoding().recipe())? {
@@ -178,6 +196,40 @@ fn find_layer(
         }
     }
     Err(Error::NoLayerTar(*wanted))
+}
+
+/// The blob that a layer came as: in the store, or where it can be had.
+fn source_blob(
+    store: &Store,
+    layer: &LayerId,
+    source: &BlobDigest,
+) -> Result<Option<(Format, BlobInfo, Content)>, Error> {
+    if let Some(blob) = store.blob(source)? {
+        return Ok(Some((sniff(store, source)?, blob, Content::Stored)));
+    }
+    let known = store.layer_sources(layer)?.into_iter().find(|known| known.blob.digest == *source);
+    Ok(known.and_then(|known| Some((layer_format(&known.media_type)?, known.blob, Content::Remote(*layer)))))
+}
+
+/// The blob of a layer before there is an image that says which tar of it is wanted.
+pub(crate) fn early_layer(
+    store: &Store,
+    layer: &LayerId,
+    form: Form,
+    options: &SaveOptions,
+) -> Result<(BlobInfo, Content), Error> {
+    let write = match form {
+        Form::Known(diff_id) => {
+            let (_, blob, content) = find_layer(store, layer, &diff_id, options)?;
+            return Ok((blob, content));
+        }
+        Form::Made(write) => write,
+    };
+    if options.compression == Compression::Uncompressed {
+        let (_, blob, content) = make_layer(store, layer, &write, options)?;
+        return Ok((blob, content));
+    }
+    Ok((layer_blob(store, layer, options.encoding(), &write)?.blob, Content::Stored))
 }
 
 /// Whether a blob of the right kind may still be of the wrong level.
@@ -224,11 +276,13 @@ fn layer_annotations(
     layer: &LayerId,
     diff_id: &DiffId,
     format: Format,
-    blob: &BlobInfo,
+    (blob, content): (&BlobInfo, &Content),
     options: &SaveOptions,
 ) -> Result<Annotations, Error> {
     let mut annotations = Annotations::new();
-    if format != Format::Gzip || options.media_types != MediaTypes::Oci {
+    // What is elsewhere is not fetched to look into it; who keeps the manifest keeps its annotations.
+    let here = matches!(content, Content::Stored);
+    if format != Format::Gzip || options.media_types != MediaTypes::Oci || !here {
         return Ok(annotations);
     }
     let table = estargz::toc_digest(store.open_blob(&blob.digest)?);

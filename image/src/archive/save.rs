@@ -10,6 +10,7 @@ use oci_spec::image::{Descriptor, ImageIndex};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::attest::Attestation;
 use super::content::{self, Blobs};
 use super::descriptor::{Annotations, MediaTypes, annotated, digest_of};
 use super::error::Error;
@@ -43,6 +44,8 @@ pub struct SaveOptions {
     pub force_compression: bool,
     /// Whose names of media types to use.
     pub media_types: MediaTypes,
+    /// A manifest that came with an image keeps those that it has.
+    pub own_media_types: bool,
 }
 
 impl SaveOptions {
@@ -67,6 +70,8 @@ pub struct SaveImage {
     pub descriptor_annotations: Annotations,
     /// How to save it, when that is not as all the others; the format is always theirs.
     pub options: Option<SaveOptions>,
+    /// Manifests with attestations look like images, for registries that know no artifacts.
+    pub attestation_images: bool,
 }
 
 /// What an image is on one platform.
@@ -78,6 +83,8 @@ pub struct SavePlatform {
     pub annotations: Annotations,
     /// Annotations of the descriptor of its manifest.
     pub descriptor_annotations: Annotations,
+    /// What is said of it. Where anything is, there is an index.
+    pub attestations: Vec<Attestation>,
 }
 
 impl SaveImage {
@@ -90,7 +97,12 @@ impl SaveImage {
 impl SavePlatform {
     /// Without annotations.
     pub fn plain(id: BlobDigest) -> Self {
-        Self { id, annotations: Annotations::new(), descriptor_annotations: Annotations::new() }
+        Self {
+            id,
+            annotations: Annotations::new(),
+            descriptor_annotations: Annotations::new(),
+            attestations: Vec::new(),
+        }
     }
 }
 
@@ -182,7 +194,7 @@ fn saved(plans: Vec<ImagePlan>) -> Result<Saved, Error> {
 }
 
 impl ImagePlan {
-    fn saved(self) -> Result<SavedImage, Error> {
+    pub(crate) fn saved(self) -> Result<SavedImage, Error> {
         Ok(SavedImage {
             root: annotated(&self.root, self.root_platform.as_ref(), &self.root_annotations)?,
             manifests: self.manifests.into_iter().map(|manifest| manifest.manifest).collect(),

@@ -171,7 +171,7 @@ fn find<'f>(files: &'f HashMap<Vec<u8>, Held>, path: &str) -> Result<Option<&'f 
 }
 
 /// Opens a regular file inside of the directory.
-fn open(root: &OwnedFd, path: &str) -> Result<Option<(File, u64)>, Error> {
+pub(crate) fn open(root: &OwnedFd, path: &str) -> Result<Option<(File, u64)>, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = match openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
         Ok(fd) => fd,

@@ -15,7 +15,7 @@ use crate::pool;
 use crate::tar::Limits;
 
 /// The chain ids of a list of layers (OCI image specification, config): what identifies a layer *on* those below it.
-pub(super) fn chain_ids(diff_ids: &[DiffId]) -> Vec<BlobDigest> {
+pub(crate) fn chain_ids(diff_ids: &[DiffId]) -> Vec<BlobDigest> {
     let mut chain: Vec<BlobDigest> = Vec::with_capacity(diff_ids.len());
     for diff_id in diff_ids {
         chain.push(match chain.last() {
@@ -37,19 +37,21 @@ pub(super) fn unpack(
 ) -> Result<Snapshot, Error> {
     let chain = chain_ids(diff_ids);
     let known = chain.iter().map(|id| store.layer_by_chain_id(&id.to_string())).collect::<Result<Vec<_>, _>>()?;
-    let missing: Vec<usize> = (0..chain.len()).filter(|&at| known[at].is_none()).collect();
+    let mut missing = Vec::new();
+    for (at, known) in known.iter().enumerate() {
+        // What is absent is here now.
+        if known.map(|id| store.layer(&id)).transpose()?.is_none_or(|layer| layer.absent) {
+            missing.push(at);
+        }
+    }
     let mut unpacked = unpack_all(store, &missing, diff_ids, blobs, limits);
 
     let mut snapshot = Snapshot::scratch();
     for (at, id) in chain.iter().enumerate() {
-        let layer = if let Some(layer) = known[at] {
-            layer
-        } else {
-            let Some(done) = unpacked[at].take() else { continue };
-            let (active, applied) = done?;
+        let layer = if let Some((active, applied)) = unpacked[at].take().transpose()? {
             let lowers: Vec<PathBuf> = store.lower_dirs(&snapshot)?;
             inherit_parents(active.upper(), &applied.implied, &lowers)?;
-            active.commit(LayerMeta {
+            let meta = LayerMeta {
                 diff_id: Some(applied.diff_id),
                 tar_size: Some(applied.tar_size),
                 chain_id: Some(id.to_string()),
@@ -59,7 +61,16 @@ pub(super) fn unpack(
                 created_ms: now_ms(),
                 source_blob: Some(blobs[at].digest),
                 ..LayerMeta::default()
-            })?
+            };
+            match known[at] {
+                None => active.commit(meta)?,
+                // Another builder may have filled it meanwhile.
+                Some(absent) => active.filling(&absent)?.map_or(Ok(absent), |active| active.commit(meta))?,
+            }
+        } else if let Some(layer) = known[at] {
+            layer
+        } else {
+            continue;
         };
         snapshot = snapshot.with(layer);
     }

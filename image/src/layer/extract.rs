@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::node::{self, Rules, look, system};
 use super::path::{META, OPAQUE, WHITEOUT, clean, join, split};
+use super::unpack::Unpacked;
 use crate::tar::{Entry, Kind, Reader, Reason, TarError};
 use crate::text::show;
 
@@ -39,6 +40,7 @@ pub(super) struct Extract<'a> {
     /// Where the archive's own root is.
     base: Vec<u8>,
     rules: Rules,
+    kinds_stay: bool,
     /// The parent of the last entry: most entries have the same.
     parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Directories whose mode and time are set at the end.
@@ -60,6 +62,7 @@ impl<'a> Extract<'a> {
             place,
             base,
             rules,
+            kinds_stay: false,
             parent: None,
             directories: Vec::new(),
             buffer: vec![0; 256 << 10],
@@ -67,6 +70,16 @@ impl<'a> Extract<'a> {
             files: 0,
             size: 0,
         }
+    }
+
+    /// From now on a directory never takes the place of anything else, nor anything else that of a directory.
+    pub(super) fn keep_kinds(&mut self) {
+        self.kinds_stay = true;
+    }
+
+    /// What was unpacked so far.
+    pub(super) fn unpacked(&self) -> Unpacked {
+        Unpacked { files: self.files, size: self.size }
     }
 
     /// Unpacks everything.
@@ -180,6 +193,9 @@ impl<'a> Extract<'a> {
             }
             let stat = look(parent, name).map_err(system("read"))?;
             if !stat.is_some_and(|stat| node::is_directory(&stat)) {
+                if self.kinds_stay {
+                    return Err(Reason::NotADirectory);
+                }
                 removed_below = self.place == Place::Layer && stat.is_some_and(|stat| node::is_whiteout(&stat));
                 node::remove(parent, name).map_err(system("replace"))?;
                 node::make_directory(parent, name).map_err(system("make the directory"))?;
@@ -223,6 +239,9 @@ impl<'a> Extract<'a> {
     /// Makes way for an entry that is no directory.
     fn clear(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Reason> {
         let Some(stat) = look(parent, name).map_err(system("read"))? else { return Ok(()) };
+        if self.kinds_stay && node::is_directory(&stat) {
+            return Err(Reason::IsADirectory);
+        }
         node::remove(parent, name).map_err(system("replace"))?;
         if node::is_directory(&stat) {
             let is_below =

@@ -42,6 +42,17 @@ pub fn unpack(
     destination: &Path,
     options: &UnpackOptions,
 ) -> Result<Unpacked, Error> {
+    unpack_with(input, root, destination, options, false)
+}
+
+/// The same; with `kinds_stay` nothing but a directory takes the place of a directory, and the other way round.
+pub(super) fn unpack_with(
+    input: impl Read + Send,
+    root: BorrowedFd<'_>,
+    destination: &Path,
+    options: &UnpackOptions,
+    kinds_stay: bool,
+) -> Result<Unpacked, Error> {
     let base = destination.as_os_str().as_bytes();
     let base = clean(base).map_err(|reason| TarError::new(base, 0, reason))?;
     let rules = Rules {
@@ -53,8 +64,11 @@ pub fn unpack(
     };
     let Consumed { value, .. } = read_tar(input, options.limits, false, |reader| {
         let mut extract = Extract::new(root, Place::Root, base, rules);
+        if kinds_stay {
+            extract.keep_kinds();
+        }
         extract.all(reader)?;
-        Ok(Unpacked { files: extract.files, size: extract.size })
+        Ok(extract.unpacked())
     })?;
     Ok(value)
 }

@@ -61,6 +61,12 @@ impl Node {
         join(&self.directory.path, &self.name)
     }
 
+    /// What has this name in `parent`.
+    pub(super) fn single(parent: OwnedFd, name: Vec<u8>, kind: FileType) -> Self {
+        let directory = Arc::new(Directory { path: Vec::new(), parts: vec![(0, parent)] });
+        Self { directory, part: 0, name, kind }
+    }
+
     /// The open directory that it is in.
     pub(super) fn parent(&self) -> BorrowedFd<'_> {
         self.directory.parts[self.part].1.as_fd()

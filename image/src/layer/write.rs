@@ -20,7 +20,7 @@ use rustix::io::{Errno, read};
 use super::batch::{Batch, Body, Links, Prepared, STEPS, open_file, read_batch};
 use super::error::Error;
 use super::walk::{Form, Node, Step, Walk};
-use crate::block::{BlockSink, BlockWriter, Hashed, StreamError, WriteSink, stream};
+use crate::block::{BlockSink, BlockWriter, Hashed, Stopped, StreamError, WriteSink, stream};
 use crate::pool::{self, Ordered};
 use crate::tar::{self, Entry, Kind, padding, write::END};
 
@@ -56,7 +56,7 @@ pub fn write_root(root: &OwnedFd, time: Option<i64>, sink: &mut dyn Write) -> Re
 
 /// Writes one tar of several root file systems.
 pub fn write_roots(roots: &[Rooted<'_>], time: Option<i64>, sink: &mut dyn Write) -> Result<LayerTar, Error> {
-    let style = Style { form: Form::Root, time: time.map(Time::Fixed), nanos: false };
+    let style = Style { form: Form::Root, time: time.map(Time::Fixed), nanos: false, owner: None };
     hashed(stream(|out| produce_roots(roots, style, out), &mut WriteSink(sink)))
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn produce_layer(
 }
 
 fn layer_style(options: &WriteOptions) -> Style {
-    Style { form: Form::Layer, time: options.clamp.map(Time::Latest), nanos: false }
+    Style { form: Form::Layer, time: options.clamp.map(Time::Latest), nanos: false, owner: None }
 }
 
 fn open_parts(parts: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
@@ -109,20 +109,22 @@ fn open_parts(parts: &[impl AsRef<Path>]) -> Result<Vec<OwnedFd>, Error> {
 
 /// Writes a tar of roots with times to the nanosecond, for somebody who unpacks it again at once.
 pub(crate) fn write_exact(roots: &[Rooted<'_>], time: Option<i64>, out: &mut BlockWriter) -> Result<(), Error> {
-    produce_roots(roots, Style { form: Form::Root, time: time.map(Time::Fixed), nanos: true }, out)
+    produce_roots(roots, Style { form: Form::Root, time: time.map(Time::Fixed), nanos: true, owner: None }, out)
 }
 
 /// What entries look like.
 #[derive(Debug, Clone, Copy)]
-struct Style {
-    form: Form,
-    time: Option<Time>,
-    nanos: bool,
+pub(super) struct Style {
+    pub(super) form: Form,
+    pub(super) time: Option<Time>,
+    pub(super) nanos: bool,
+    /// Everything belongs to this user and group.
+    pub(super) owner: Option<(u32, u32)>,
 }
 
 /// What becomes of the times of files, in seconds since the epoch.
 #[derive(Debug, Clone, Copy)]
-enum Time {
+pub(super) enum Time {
     /// Later ones become this.
     Latest(i64),
     /// All become this.
@@ -160,16 +162,20 @@ fn produce(roots: &[OwnedFd], style: Style, out: &mut BlockWriter) -> Result<(),
 fn produce_roots(roots: &[Rooted<'_>], style: Style, out: &mut BlockWriter) -> Result<(), Error> {
     let mut writer = EntryWriter::new(out, style);
     // Where roots share a directory, no file of one may stand for a file of another.
-    let shared = roots.len() > 1 && roots.iter().any(|part| part.directory.is_empty());
+    let again = |number: usize| roots[..number].iter().any(|other| other.directory == roots[number].directory);
+    let whole = roots.iter().any(|part| part.directory.is_empty());
+    let shared = roots.len() > 1 && (whole || (0..roots.len()).any(again));
     writer.seen = shared.then(HashMap::new);
-    for part in roots {
+    for (number, part) in roots.iter().enumerate() {
         let root = part.root.try_clone().map_err(|error| Error::io("open", b"/", error))?;
         writer.links = Links::default();
         part.name.clone_into(&mut writer.name);
         writer.prefix = Vec::new();
         if !part.directory.is_empty() {
-            let stat = fstat(&root).map_err(|error| Error::io("read", b"/", error))?;
-            writer.directory(part.directory, stat.st_mtime)?;
+            if !again(number) {
+                let stat = fstat(&root).map_err(|error| Error::io("read", b"/", error))?;
+                writer.directory(part.directory, stat.st_mtime)?;
+            }
             writer.prefix = [part.directory.as_bytes(), b"/"].concat();
         }
         write_entries(&[root], &mut writer)?;
@@ -178,7 +184,7 @@ fn produce_roots(roots: &[Rooted<'_>], style: Style, out: &mut BlockWriter) -> R
     Ok(())
 }
 
-fn write_entries(roots: &[OwnedFd], writer: &mut EntryWriter<'_>) -> Result<(), Error> {
+pub(super) fn write_entries(roots: &[OwnedFd], writer: &mut EntryWriter<'_>) -> Result<(), Error> {
     let mut jobs = Ordered::new(4 * pool::threads().min(4));
     let mut steps: Vec<Step> = Vec::with_capacity(STEPS);
     for step in Walk::new(roots, writer.style.form) {
@@ -198,7 +204,7 @@ fn write_entries(roots: &[OwnedFd], writer: &mut EntryWriter<'_>) -> Result<(), 
     Ok(())
 }
 
-struct EntryWriter<'a> {
+pub(super) struct EntryWriter<'a> {
     out: &'a mut BlockWriter,
     style: Style,
     links: Links,
@@ -212,7 +218,7 @@ struct EntryWriter<'a> {
 }
 
 impl<'a> EntryWriter<'a> {
-    fn new(out: &'a mut BlockWriter, style: Style) -> Self {
+    pub(super) fn new(out: &'a mut BlockWriter, style: Style) -> Self {
         let (links, header) = (Links::default(), Vec::new());
         Self { out, style, links, header, prefix: Vec::new(), name: String::new(), seen: None }
     }
@@ -245,7 +251,16 @@ impl<'a> EntryWriter<'a> {
         }
     }
 
-    fn batch(&mut self, batch: Option<Batch>) -> Result<(), Error> {
+    /// Puts this in front of every path that follows.
+    pub(super) fn set_prefix(&mut self, prefix: Vec<u8>) {
+        self.prefix = prefix;
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        self.out.write(bytes)
+    }
+
+    pub(super) fn batch(&mut self, batch: Option<Batch>) -> Result<(), Error> {
         let Some(batch) = batch else { return Ok(()) };
         for prepared in batch.entries {
             self.entry(prepared?, &batch.data)?;
@@ -256,14 +271,17 @@ impl<'a> EntryWriter<'a> {
     fn entry(&mut self, mut prepared: Prepared, data: &[u8]) -> Result<(), Error> {
         self.links.resolve(&mut prepared);
         let entry = &mut prepared.entry;
-        if !self.is_new(entry)? {
-            return Ok(());
-        }
         if !self.prefix.is_empty() {
             entry.path.splice(..0, self.prefix.iter().copied());
             if let Kind::HardLink(target) = &mut entry.kind {
                 target.splice(..0, self.prefix.iter().copied());
             }
+        }
+        if !self.is_new(entry)? {
+            return Ok(());
+        }
+        if let Some(owner) = self.style.owner {
+            (entry.uid, entry.gid) = owner;
         }
         if let Some(time) = self.style.time {
             (entry.mtime, entry.mtime_nanos) = time.of((entry.mtime, entry.mtime_nanos));

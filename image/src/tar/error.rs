@@ -90,6 +90,12 @@ pub enum Reason {
     /// The root can only be a directory.
     #[error("it would replace the root directory")]
     ReplacesRoot,
+    /// A file, and there is a directory that has to stay.
+    #[error("cannot overwrite directory with non-directory")]
+    IsADirectory,
+    /// A directory, and there is something else that has to stay.
+    #[error("cannot overwrite non-directory with directory")]
+    NotADirectory,
     /// A whiteout of nothing, of `.` or of `..`.
     #[error("it is a whiteout of nothing that a layer could remove")]
     BadWhiteout,

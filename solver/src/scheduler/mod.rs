@@ -52,11 +52,18 @@ pub enum SolveError<W: std::error::Error + 'static, R: std::error::Error + 'stat
     Cancelled,
 }
 
+/// Hears what vertices result in, while others are still being carried out.
+pub trait Observer<Output>: std::fmt::Debug + Send + Sync {
+    /// A vertex was found or carried out. Called on a thread of the runtime: it must not wait.
+    fn ready(&self, vertex: VertexId, output: &Output);
+}
+
 /// Runs graphs on one worker and one set of records.
 #[derive(Debug)]
-pub struct Solver<W, R> {
+pub struct Solver<W: Worker, R> {
     worker: Arc<W>,
     records: Arc<R>,
+    observer: Option<Arc<dyn Observer<W::Output>>>,
 }
 
 /// How to solve.
@@ -106,7 +113,13 @@ where
 {
     /// A solver that carries out with `worker` and remembers in `records`.
     pub fn new(worker: Arc<W>, records: Arc<R>) -> Self {
-        Self { worker, records }
+        Self { worker, records, observer: None }
+    }
+
+    /// Tells somebody of each result as soon as it is there.
+    #[must_use]
+    pub fn observed(self, observer: Option<Arc<dyn Observer<W::Output>>>) -> Self {
+        Self { observer, ..self }
     }
 
     /// Solves `targets` side by side; what they share is carried out once. Must be called inside a tokio runtime.
@@ -133,6 +146,7 @@ where
             },
             worker: Arc::clone(&self.worker),
             records: Arc::clone(&self.records),
+            observer: self.observer.clone(),
             reports: Mutex::new(Reports::new(&graph, &order)),
             slots: (0..graph.len()).map(|_| Slot::default()).collect(),
             jobs: options.jobs.map(Semaphore::new),

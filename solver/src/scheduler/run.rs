@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reports::Reports;
 use super::writer::{Write, Writes};
-use super::{Key, SolveError, lock, send};
+use super::{Key, Observer, SolveError, lock, send};
 use crate::cache_key::{self, InputKey};
 use crate::digest::{CacheKey, ContentDigest};
 use crate::graph::{Graph, Vertex, VertexId};
@@ -43,6 +43,7 @@ impl<Output> Default for Slot<Output> {
 pub(super) struct Run<W: Worker, R: Records<Output = W::Output>> {
     pub(super) worker: Arc<W>,
     pub(super) records: Arc<R>,
+    pub(super) observer: Option<Arc<dyn Observer<W::Output>>>,
     pub(super) graph: Arc<Graph>,
     pub(super) keys: Vec<Option<Key>>,
     pub(super) slots: Vec<Slot<W::Output>>,
@@ -81,6 +82,9 @@ where
         let task = Arc::clone(run);
         run.executing.spawn(async move {
             let result = task.resolve(id).await;
+            if let (Ok(output), Some(observer)) = (&result, &task.observer) {
+                observer.ready(id, output);
+            }
             let _ = sender.send(Some(result));
         });
         receiver

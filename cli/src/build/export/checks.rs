@@ -8,7 +8,7 @@ use builder_frontend::platform::Platform;
 
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
-use crate::outputs::{Annotations, Dest, LocalOutput, OutputSpec, check_attestations};
+use crate::outputs::{Annotations, Attest, Dest, LocalOutput, OutputSpec};
 
 /// What allows to delete files elsewhere than below the working directory.
 const DELETE: &str = "buildx.local.delete";
@@ -20,12 +20,8 @@ pub(in crate::build) fn prepare(
     platforms: &[Platform],
     several: bool,
 ) -> CliResult<()> {
-    check_attestations(&args.attest, args.provenance.as_deref(), args.sbom.as_deref(), &args.arguments)?;
-    if args.push {
-        return Err(CliError::Usage(
-            "--push is not supported yet: save to type=oci and push that with another tool".into(),
-        ));
-    }
+    let attest = Attest::new(&args.attest, args.provenance.as_deref(), args.sbom.as_deref(), &args.arguments)?;
+    let attested = !attest.is_empty();
     super::full_names(&args.tags)?;
     let mut common = Annotations::default();
     for text in &args.annotations {
@@ -35,6 +31,7 @@ pub(in crate::build) fn prepare(
         let image = match output {
             OutputSpec::Image(output) => {
                 super::full_names(output.dangling_prefix.as_slice())?;
+                super::push::check(args, output)?;
                 &mut output.image
             }
             OutputSpec::Archive(output) => {
@@ -58,12 +55,16 @@ pub(in crate::build) fn prepare(
             image.annotations = common.with(&image.annotations);
             image.docker_types = false;
         }
+        if attested {
+            // Docker's lists know no artifacts.
+            image.docker_types = false;
+        }
         if let Some(other) = image.annotations.of_another_than(platforms).filter(|_| several) {
             return Err(CliError::Usage(format!(
                 "an annotation is for {other}, which is not built: take it out, or add {other} to --platform"
             )));
         }
-        if image.annotations.need_index() && !several {
+        if image.annotations.need_index() && !several && !attested {
             return Err(CliError::Usage(
                 "an image for one platform has no index to annotate: annotate the manifest, or name several platforms"
                     .into(),

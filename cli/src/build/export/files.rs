@@ -1,12 +1,16 @@
 //! The files of results, without an image around them.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
 use builder_executor::rootfs::{Purpose, RootMount};
-use builder_image::export::{Rooted, directories, remove_others, tars};
+use builder_image::archive::statement;
+use builder_image::export::{Rooted, digests, directories, remove_others, tars};
+use serde_json::Value;
 
 use super::Exporter;
 use super::checks::check_directory;
@@ -42,6 +46,50 @@ fn mount(exporter: &Exporter<'_>, split: Option<bool>) -> CliResult<Vec<Mounted>
     each.collect()
 }
 
+/// Files with what is said of a platform's files, in a directory of their own.
+struct Beside {
+    _held: tempfile::TempDir,
+    root: OwnedFd,
+    name: String,
+    directory: String,
+}
+
+impl Beside {
+    fn part(&self) -> Rooted<'_> {
+        Rooted { root: &self.root, name: &self.name, directory: &self.directory }
+    }
+}
+
+/// Writes down what is said of the files that go out. Where platforms share a directory, names tell them apart.
+fn beside(exporter: &Exporter<'_>, mounted: &[Mounted], prefix: &str) -> CliResult<Vec<Beside>> {
+    let mut all = Vec::new();
+    for (part, result) in mounted.iter().zip(&exporter.result.platforms) {
+        let said = exporter.attested.predicates(&result.platform);
+        let said: Vec<_> = said.iter().filter(|predicate| !predicate.inline_only).collect();
+        if said.is_empty() {
+            continue;
+        }
+        let subjects = digests(&part.root)?;
+        let held = tempfile::tempdir().context("a temporary directory can't be made")?;
+        for predicate in said {
+            let mut name = format!("{prefix}{}", predicate.filename);
+            if mounted.len() > 1 && part.directory.is_empty() {
+                let (base, extension) = name.rsplit_once('.').unwrap_or((&name, "json"));
+                name = format!("{base}.{}.{extension}", part.name.replace('/', "_"));
+            }
+            let statement: Value = serde_json::from_slice(&statement(predicate.kind, &subjects, &predicate.bytes))?;
+            let path = held.path().join(&name);
+            let write = |mut file: File| file.write_all(format!("{statement:#}\n").as_bytes());
+            let options = File::options().write(true).create_new(true).mode(0o600).open(&path);
+            options.and_then(write).with_context(|| format!("{} can't be written", path.display()))?;
+        }
+        let root = OwnedFd::from(File::open(held.path()).context("a temporary directory can't be read")?);
+        let name = format!("what is said of {}", part.name);
+        all.push(Beside { _held: held, root, name, directory: part.directory.clone() });
+    }
+    Ok(all)
+}
+
 /// The time that every file has.
 fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
     exporter.result.platforms.iter().find_map(|result| result.plan.source_date_epoch)
@@ -51,7 +99,8 @@ fn inherited(exporter: &Exporter<'_>) -> Option<i64> {
 pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<()> {
     check_directory(exporter.args, output)?;
     let mounted = mount(exporter, output.split)?;
-    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
+    let beside = beside(exporter, &mounted, &output.attestation_prefix)?;
+    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).chain(beside.iter().map(Beside::part)).collect();
     let time = output.epoch.or(inherited(exporter));
     let context = || format!("the result can't be written to {}", output.dest.display());
     directories(&parts, &output.dest, time).with_context(context)?;
@@ -64,7 +113,8 @@ pub(super) fn local(exporter: &Exporter<'_>, output: &LocalOutput) -> CliResult<
 /// As a tarball, nothing of it in memory or in a temporary file.
 pub(super) fn tar(exporter: &Exporter<'_>, output: &TarOutput) -> CliResult<()> {
     let mounted = mount(exporter, output.split)?;
-    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).collect();
+    let beside = beside(exporter, &mounted, &output.attestation_prefix)?;
+    let parts: Vec<Rooted<'_>> = mounted.iter().map(Mounted::part).chain(beside.iter().map(Beside::part)).collect();
     let time = output.epoch.or(inherited(exporter));
     write_to(&output.dest, |out| {
         tars(&parts, time, out)?;

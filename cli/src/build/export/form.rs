@@ -1,12 +1,12 @@
 //! How the manifest of what a name stands for is made: kept with the name, since an image's config says nothing of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use builder_cache::BlobDigest;
 use builder_frontend::platform::Platform;
 use builder_image::Reference;
-use builder_image::archive::{Annotations, MediaTypes, SaveImage, SaveOptions, SavePlatform};
+use builder_image::archive::{Annotations, Attestation, MediaTypes, SaveImage, SaveOptions, SavePlatform};
 use builder_image::compress::{Compression as Codec, Encoding};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub(crate) struct NameForm {
     annotations: Annotations,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     descriptor_annotations: Annotations,
+    /// Manifests with attestations look like images.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    attestation_images: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     platforms: BTreeMap<String, PlatformForm>,
 }
@@ -45,15 +48,23 @@ struct PlatformForm {
     annotations: Annotations,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     descriptor_annotations: Annotations,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attestations: Vec<Attestation>,
 }
 
 impl NameForm {
-    /// Of an output.
-    pub(super) fn new(form: &ImageForm, index: bool, platforms: &[(Platform, BlobDigest)]) -> Self {
+    /// Of an output, with what is said of it on each platform.
+    pub(super) fn new(
+        form: &ImageForm,
+        index: bool,
+        platforms: &[(Platform, BlobDigest)],
+        attestations: impl Fn(&Platform) -> Vec<Attestation>,
+    ) -> Self {
         let notes = &form.annotations;
         let of_platform = |platform: &Platform| PlatformForm {
             annotations: notes.manifest(platform),
             descriptor_annotations: notes.manifest_descriptor(platform),
+            attestations: attestations(platform),
         };
         let platforms = platforms.iter().map(|(platform, _)| (platform.to_string(), of_platform(platform)));
         Self {
@@ -64,6 +75,7 @@ impl NameForm {
             index,
             annotations: notes.index(),
             descriptor_annotations: notes.index_descriptor(),
+            attestation_images: form.attestation_images,
             platforms: platforms.filter(|(_, form)| *form != PlatformForm::default()).collect(),
         }
     }
@@ -72,6 +84,13 @@ impl NameForm {
     pub(crate) fn parse(text: Option<&str>) -> CliResult<Self> {
         let form = text.map(serde_json::from_str).transpose();
         Ok(form.context("what was said of the image can't be read from the store: build it again")?.unwrap_or_default())
+    }
+
+    /// The blobs that it speaks of.
+    pub(crate) fn blobs(&self) -> Vec<BlobDigest> {
+        let all = self.platforms.values().flat_map(|platform| &platform.attestations);
+        let blobs: BTreeSet<BlobDigest> = all.map(|attestation| attestation.predicate).collect();
+        blobs.into_iter().collect()
     }
 
     /// What to keep; nothing when nothing was said.
@@ -87,8 +106,8 @@ impl NameForm {
             // An image for one platform may call it in other words than who built it.
             let only = || self.platforms.values().next().filter(|_| single);
             let form = self.platforms.get(&platform.to_string()).or_else(only).cloned().unwrap_or_default();
-            let PlatformForm { annotations, descriptor_annotations } = form;
-            SavePlatform { id: *id, annotations, descriptor_annotations }
+            let PlatformForm { annotations, descriptor_annotations, attestations } = form;
+            SavePlatform { id: *id, annotations, descriptor_annotations, attestations }
         });
         SaveImage {
             platforms: platforms.collect(),
@@ -97,6 +116,7 @@ impl NameForm {
             annotations: self.annotations.clone(),
             descriptor_annotations: self.descriptor_annotations.clone(),
             options: self.options(),
+            attestation_images: self.attestation_images,
         }
     }
 

@@ -1,11 +1,12 @@
 //! Images of the store, made of results.
 
 use builder_cache::{BlobDigest, DiffId, KeyLock, LayerId, NewImage, Store};
-use builder_frontend::plan::LayerFacts;
+use builder_frontend::plan::{LayerFacts, Plan};
 use builder_frontend::platform::Platform;
 use builder_image::assemble::layer_size;
 use builder_image::compress::{Compression as Codec, Encoding};
 use builder_image::layer::{WriteOptions, formed_tar, recreate};
+use builder_image::remote_cache::INLINE_KEY;
 use builder_solver::CacheKey;
 use builder_solver::digest::FramedHasher;
 use rayon::prelude::*;
@@ -40,6 +41,62 @@ impl Recipe {
     pub(super) fn lacks_epoch(&self, result: &BuildResult) -> bool {
         let none = |result: &PlatformResult| self.epoch.or(result.plan.source_date_epoch).is_none();
         self.rewrite && result.platforms.iter().any(none)
+    }
+}
+
+/// What a build stands on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BaseLayers {
+    count: usize,
+    /// The digests that the base image has for its layers: they may be in another form there than on their own.
+    diff_ids: Vec<DiffId>,
+}
+
+impl BaseLayers {
+    pub(super) fn of(store: &Store, plan: &Plan) -> CliResult<Self> {
+        let Some(base) = &plan.base else { return Ok(Self::default()) };
+        let image = base.id.parse().ok().map(|id| store.image(&id)).transpose()?.flatten();
+        let image = image.filter(|image| image.diff_ids.len() == base.layers);
+        Ok(Self { count: base.layers, diff_ids: image.map(|image| image.diff_ids).unwrap_or_default() })
+    }
+}
+
+/// How a layer becomes a tar.
+pub(super) struct LayerTar {
+    /// Its digest, when that says all.
+    pub(super) known: Option<DiffId>,
+    pub(super) write: WriteOptions,
+    /// As an eStargz.
+    packed: Option<Encoding>,
+}
+
+impl Recipe {
+    /// How the layer becomes a tar of such an image. `number` is its place there; whoever has none is above the base.
+    pub(super) fn tar(
+        &self,
+        store: &Store,
+        base: &BaseLayers,
+        clamp: Option<i64>,
+        layer: &LayerId,
+        number: Option<usize>,
+    ) -> CliResult<LayerTar> {
+        let meta = store.layer(layer)?.meta;
+        let of_base = number.filter(|number| *number < base.count);
+        let own = of_base.is_none();
+        // Layers of the base image stay as they are, in the form that they have there.
+        let known = of_base.and_then(|number| base.diff_ids.get(number)).copied();
+        let write = match known {
+            Some(diff_id) => recreate(store, layer, &diff_id)?.unwrap_or_default(),
+            None => WriteOptions { clamp: clamp.filter(|_| self.rewrite && own) },
+        };
+        let packed = self.estargz.filter(|_| self.force || (own && meta.source_blob.is_none()));
+        let known = known.or(meta.diff_id.filter(|_| write.clamp.is_none())).filter(|_| packed.is_none());
+        Ok(LayerTar { known, write, packed })
+    }
+
+    /// The latest time that files and config may have.
+    pub(super) fn clamp(&self, plan: &Plan) -> Option<i64> {
+        self.epoch.or(plan.source_date_epoch)
     }
 }
 
@@ -105,7 +162,7 @@ pub(super) fn make(exporter: &Exporter<'_>, recipes: &[(Recipe, bool)], step: &S
     let mut ready = Vec::new();
     for (position, (recipe, stays)) in recipes.iter().enumerate() {
         for result in &exporter.result.platforms {
-            ready.push(prepare(exporter.store, recipe, result, position, *stays)?);
+            ready.push(prepare(exporter, recipe, result, position, *stays)?);
         }
     }
     drop(part);
@@ -150,24 +207,22 @@ fn put(store: &Store, one: &Ready) -> CliResult<Option<KeyLock>> {
     Ok(passing.then_some(turn))
 }
 
-fn prepare(store: &Store, recipe: &Recipe, result: &PlatformResult, position: usize, stays: bool) -> CliResult<Ready> {
-    let clamp = recipe.epoch.or(result.plan.source_date_epoch);
-    let base = result.plan.base.as_ref().map_or(0, |base| base.layers);
-    let of_base = base_diff_ids(store, result)?;
+fn prepare(
+    exporter: &Exporter<'_>,
+    recipe: &Recipe,
+    result: &PlatformResult,
+    position: usize,
+    stays: bool,
+) -> CliResult<Ready> {
+    let store = exporter.store;
+    let clamp = recipe.clamp(&result.plan);
+    let base = BaseLayers::of(store, &result.plan)?;
     let of_layer = |(number, layer): (usize, &LayerId)| {
         let meta = store.layer(layer)?.meta;
-        let own = number >= base;
-        // Layers of the base image stay as they are, in the form that they have there.
-        let known = of_base.get(number).filter(|_| !own).copied();
-        let write = match known {
-            Some(diff_id) => recreate(store, layer, &diff_id)?.unwrap_or_default(),
-            None => WriteOptions { clamp: clamp.filter(|_| recipe.rewrite && own) },
-        };
-        let packed = recipe.estargz.filter(|_| recipe.force || (own && meta.source_blob.is_none()));
-        let known = known.or(meta.diff_id.filter(|_| write.clamp.is_none())).filter(|_| packed.is_none());
-        let diff_id = match known {
+        let tar = recipe.tar(store, &base, clamp, layer, Some(number))?;
+        let diff_id = match tar.known {
             Some(known) => known,
-            None => formed_tar(store, layer, packed.unwrap_or_default(), &write)?.diff_id,
+            None => formed_tar(store, layer, tar.packed.unwrap_or_default(), &tar.write)?.diff_id,
         };
         let created = result.plan.source_date_epoch.map_or(meta.created_ms, |epoch| epoch.saturating_mul(1000));
         let created = clamp.map_or(created, |latest| created.min(latest.saturating_mul(1000)));
@@ -179,25 +234,26 @@ fn prepare(store: &Store, recipe: &Recipe, result: &PlatformResult, position: us
     let facts: Vec<LayerFacts> = layers.iter().map(|(facts, ..)| facts.clone()).collect();
     let config = result.plan.image_config(&facts)?;
     let created = config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let bytes = serde_json::to_vec(&config)?;
+    let diff_ids: Vec<DiffId> = layers.iter().map(|(_, diff_id, _)| *diff_id).collect();
+    let cache = exporter.inline.map(|inline| inline.member(result, &diff_ids)).transpose()?.flatten();
+    let bytes = match cache {
+        None => serde_json::to_vec(&config)?,
+        Some(cache) => {
+            let mut config = serde_json::to_value(&config)?;
+            config[INLINE_KEY] = cache;
+            serde_json::to_vec(&config)?
+        }
+    };
     let image = NewImage {
         id: BlobDigest::of(&bytes),
         snapshot: result.snapshot.clone(),
-        diff_ids: layers.iter().map(|(_, diff_id, _)| *diff_id).collect(),
+        diff_ids,
         manifest: None,
         created_ms: created.map_or(0, jiff::Timestamp::as_millisecond),
         size: layers.iter().map(|(.., size)| *size).sum(),
         target: Some(result.target),
     };
     Ok(Ready { recipe: position, platform: result.platform.clone(), stays, config: bytes, image })
-}
-
-/// The digests that the base image has for its layers: they may be in another form there than on their own.
-fn base_diff_ids(store: &Store, result: &PlatformResult) -> CliResult<Vec<DiffId>> {
-    let Some(base) = &result.plan.base else { return Ok(Vec::new()) };
-    let Ok(id) = base.id.parse() else { return Ok(Vec::new()) };
-    let image = store.image(&id)?.filter(|image| image.diff_ids.len() == base.layers);
-    Ok(image.map(|image| image.diff_ids).unwrap_or_default())
 }
 
 /// Under which key builders take turns with an image that comes and goes.

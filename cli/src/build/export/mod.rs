@@ -6,14 +6,17 @@
 //! [`files`].
 
 mod checks;
+mod early;
 mod files;
 mod form;
 mod image;
 mod names;
+mod push;
 
 use anyhow::Context;
 use builder_cache::Store;
 use builder_executor::rootfs::Driver;
+use builder_frontend::platform::Platform;
 use builder_image::Reference;
 use builder_image::archive::{CREATED, Format, SaveImage, SaveOptions, SavedImage, describe, save, save_layout};
 use builder_image::compress::Compression as Codec;
@@ -21,15 +24,19 @@ use serde_json::{Map, Value, json};
 
 use self::files::write_to;
 use self::image::{Made, Recipe};
+use super::attest::Attested;
 use super::result::BuildResult;
+use super::shared::Inline;
 use crate::commands::build::BuildArgs;
 use crate::error::{CliError, CliResult};
 use crate::outputs::{ArchiveKind, ArchiveOutput, Dest, ImageForm, ImageOutput, OutputSpec};
 use crate::progress::{Progress, Step, Warning};
 
 pub(super) use self::checks::prepare;
+pub(super) use self::early::{Early, Expected};
 pub(crate) use self::form::NameForm;
 pub(super) use self::names::full_names;
+pub(super) use self::push::Pushing;
 
 /// Sends a result where it should go.
 pub(crate) struct Exporter<'a> {
@@ -40,6 +47,12 @@ pub(crate) struct Exporter<'a> {
     pub(crate) store: &'a Store,
     pub(crate) driver: &'a Driver,
     pub(crate) progress: &'a Progress,
+    /// What is said of the result beside it.
+    pub(crate) attested: Attested,
+    /// What images are pushed with.
+    pub(crate) pushing: Option<&'a Pushing>,
+    /// What writes a cache into the image.
+    pub(crate) inline: Option<Inline<'a>>,
     /// Somebody wants to know the digest of what goes into the store.
     pub(crate) wants_digest: bool,
     /// Somebody wants to know the id.
@@ -112,7 +125,10 @@ impl Exporter<'_> {
                 let made = find(made, output)?;
                 let names = self.names_of(image, made)?;
                 let several = self.result.is_multi();
-                let saved = if self.wants_digest || (several && self.wants_id) {
+                let pushed = self.push(image, made)?;
+                let saved = if pushed.is_some() {
+                    pushed
+                } else if self.wants_digest || (several && self.wants_id) {
                     Some(self.described(&image.image, made)?)
                 } else {
                     None
@@ -190,9 +206,15 @@ impl Exporter<'_> {
         Ok(describe(self.store, &image, &save_options(form, Codec::Gzip))?)
     }
 
+    /// How the manifest of an output's image is made.
+    fn form(&self, form: &ImageForm, made: &Made) -> NameForm {
+        let attestations = |platform: &Platform| self.attested.of(self.args, form, platform);
+        NameForm::new(form, self.result.is_multi(), &made.platforms, attestations)
+    }
+
     /// The image as an archive is to have it.
     fn save_image(&self, form: &ImageForm, made: &Made, names: Vec<Reference>) -> SaveImage {
-        let image = NameForm::new(form, self.result.is_multi(), &made.platforms).image(&made.platforms, names);
+        let image = self.form(form, made).image(&made.platforms, names);
         // What is usual for this output counts, and not what is usual for `save`.
         SaveImage { options: None, ..image }
     }

@@ -4,7 +4,7 @@ use builder_cache::Named;
 use builder_image::Reference;
 
 use super::image::Made;
-use super::{Exporter, NameForm, find};
+use super::{Exporter, find};
 use crate::error::{CliError, CliResult};
 use crate::outputs::{ImageOutput, OutputSpec};
 use crate::progress::Step;
@@ -40,10 +40,15 @@ impl Exporter<'_> {
         let made = find(made, output)?;
         let Some(default) = made.default_id() else { return Ok(()) };
         let several = self.result.is_multi();
-        let form = NameForm::new(&image.image, several, &made.platforms);
+        let form = self.form(&image.image, made);
         let list = made.platforms.iter().map(|(platform, id)| (platform.to_string(), *id));
         let named =
-            Named { image: default, platforms: if several { list.collect() } else { Vec::new() }, form: form.text()? };
+            Named {
+                platforms: if several { list.collect() } else { Vec::new() },
+                form: form.text()?,
+                blobs: form.blobs(),
+                ..Named::one(default)
+            };
         for name in self.names_of(image, made)? {
             self.store.set_name(&name, &named)?;
             step.note(format!("naming to {name}"));

@@ -154,15 +154,15 @@ fn what_is_not_supported_says_so() {
     let lab = Lab::empty();
     let context = lab.project("FROM scratch\nCOPY f /\n", &[("f", "")]);
     for (args, code, part) in [
-        (&["--push"][..], 2, "--push is not supported yet"),
-        (&["-o", "type=registry"], 2, "not supported yet"),
-        (&["-o", "type=image,push=true"], 2, "not supported yet"),
+        (&["--push"][..], 2, "this one has none: give it one with -t HOST/NAME"),
+        (&["-o", "type=registry"], 2, "this one has none"),
+        (&["-t", "h:1/app:1", "-o", "type=image,push=true,push-by-digest=true"], 2, "leave the tag out"),
         (&["-o", "type=docker,context=engine"], 2, "context names a Docker engine"),
         (&["-o", "type=image,colour=red"], 2, "option `colour` is not supported"),
         (&["-o", "type=oci,compression=zstd,compression-level=40"], 2, "from 0 to 22"),
-        (&["--attest", "type=sbom"], 1, "attestations are not supported yet"),
-        (&["--provenance=mode=max"], 1, "attestations are not supported yet"),
-        (&["--sbom=true"], 1, "attestations are not supported yet"),
+        (&["--attest", "type=vsa"], 2, "no kind of attestation"),
+        (&["--provenance=mode=all"], 2, "min or max"),
+        (&["--sbom=generator=other/scanner"], 2, "runs no other scanner"),
         (&["--annotation", "layer:a=b"], 2, "can't be annotated"),
         (&["--annotation", "index:a=b"], 2, "no index to annotate"),
         (&["-t", "UPPER"], 2, "invalid tag"),

@@ -1,6 +1,8 @@
 //! Cache mounts of a step: which directory of the store each one is, and what it begins with.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fmt::Debug;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -59,9 +61,21 @@ async fn take_one(
         None => None,
     };
     let shown = name.clone();
+    let log = task.log.clone();
     let taken = worker
         .blocking(move |inner| {
-            let fill = |directory: &Path| fill(inner, &cache, seed.as_ref(), directory);
+            let fill = |directory: &Path| {
+                let carried = inner.options.mounts.as_deref().filter(|_| cache.seed.is_none());
+                match carried.map(|carried| carried.fill(&key, directory)) {
+                    None | Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        let note = format!("the cache mount {name} begins without what was to be carried to it: {error}\n");
+                        log.write_blocking(LogStream::Stderr, note.into_bytes());
+                        empty(directory)?;
+                    }
+                }
+                fill(inner, &cache, seed.as_ref(), directory)
+            };
             inner.store.take_mount(&key, &name, cache.sharing, fill)
         })
         .await?;
@@ -83,14 +97,48 @@ fn input_of(task: &Task<Snapshot>, input: usize) -> Result<Snapshot, OpError> {
     Ok(task.inputs.get(input).ok_or_else(missing)?.output.clone())
 }
 
-/// Two mounts are the same cache when they have the same id, begin with the same files, and look the same. The path
-/// that somebody writes into an id is never one of the store.
-fn key(cache: &CacheMount, task: &Task<Snapshot>) -> Result<CacheKey, OpError> {
+/// Brings what cache mounts begin with from elsewhere.
+pub trait CarriedMounts: Debug + Send + Sync {
+    /// Puts the files of a mount into its directory, which is empty; leaves it empty when there are none. After an error
+    /// it may hold anything.
+    ///
+    /// # Errors
+    /// When there are files that can't be had.
+    fn fill(&self, key: &CacheKey, directory: &Path) -> Result<(), Box<dyn StdError + Send + Sync>>;
+}
+
+/// The key of a cache mount on any machine; `None` for one that begins with the files of an image or a stage.
+pub fn mount_key(cache: &CacheMount) -> Option<CacheKey> {
+    cache.seed.is_none().then(|| CacheKey::from_bytes(unseeded(cache).finish()))
+}
+
+fn unseeded(cache: &CacheMount) -> FramedHasher {
     let mut hasher = FramedHasher::new("cache mount");
     hasher.part(cache.id.as_bytes());
     for number in [cache.mode, cache.uid, cache.gid] {
         hasher.number(u64::from(number));
     }
+    hasher
+}
+
+fn empty(directory: &Path) -> Result<(), OpError> {
+    let write = |source| OpError::Write { path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(write)? {
+        let entry = entry.map_err(write)?;
+        let removed = if entry.file_type().map_err(write)?.is_dir() {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+        removed.map_err(write)?;
+    }
+    Ok(())
+}
+
+/// Two mounts are the same cache when they have the same id, begin with the same files, and look the same. The path
+/// that somebody writes into an id is never one of the store.
+fn key(cache: &CacheMount, task: &Task<Snapshot>) -> Result<CacheKey, OpError> {
+    let mut hasher = unseeded(cache);
     if let Some((input, source)) = &cache.seed {
         hasher.part(source.as_bytes());
         for layer in input_of(task, *input)?.layers {

@@ -23,6 +23,7 @@ use builder_cache::{ActiveLayer, Snapshot};
 use builder_solver::{Exec, LogStream, MountKind, NetworkMode, SecurityMode, Task, TaskInput};
 use tempfile::TempDir;
 
+pub use cache::{CarriedMounts, mount_key};
 pub(super) use files::provided_files;
 
 use self::cache::Caches;

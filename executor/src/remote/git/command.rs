@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
+use builder_image::http::{basic, url};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -19,8 +20,7 @@ use tempfile::TempDir;
 use super::name;
 use crate::agent::{Agent, AgentServer};
 use crate::remote::error::RemoteError;
-use crate::remote::http::basic;
-use crate::remote::{Remotes, Stop, redact, remembered, url};
+use crate::remote::{Remotes, Stop, redact, remembered};
 
 /// What of the environment git sees: how the network is reached.
 const PASSED: [&str; 13] = [

@@ -38,7 +38,7 @@ pub(super) fn check_remote(remote: &str) -> Result<(), RemoteError> {
         return Err(invalid("give https://…, http://…, ssh://…, git://… or user@host:path"));
     }
     // ssh takes a host that begins with a dash for an option.
-    let host = crate::remote::url::host(remote).unwrap_or("host");
+    let host = builder_image::http::url::host(remote).unwrap_or("host");
     if host.starts_with('-') {
         return Err(invalid("its host begins with a dash"));
     }

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use builder_image::http::url;
 use rustix::fs::FlockOperation;
 
 use super::command::{Git, Ran};
 use super::{Commit, name};
 use crate::remote::error::RemoteError;
-use crate::remote::{pause, remembered, url};
+use crate::remote::{pause, remembered};
 
 /// Written last when a repository is made; it also undoes what a repository says of its own archives.
 const ATTRIBUTES: &str = "* -export-ignore -export-subst\n";

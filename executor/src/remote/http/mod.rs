@@ -7,7 +7,6 @@
 
 mod client;
 mod date;
-mod proxy;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -17,18 +16,18 @@ use std::time::{Duration, SystemTime};
 
 use builder_cache::content::{DataDigest, EntryKind, EntryMeta, TreeBuilder};
 use builder_cache::{ActiveLayer, BlobDigest, LayerId, LayerMeta, Snapshot, Store};
+use builder_image::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
+use builder_image::http::url;
 use builder_solver::HttpSource;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use ureq::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-};
 
-pub(crate) use client::basic;
 pub use client::{Client, Response};
 
 use super::error::RemoteError;
-use super::{Remotes, Stop, redact, remembered, url};
+use super::{Remotes, Stop, redact, remembered};
 
 /// Permission bits of a file that was downloaded.
 const MODE: u32 = 0o600;

@@ -1,0 +1,102 @@
+use std::time::{Duration, Instant};
+
+use builder_cache::{Container, ContainerState, Error as StoreError, HeldContainer, Store};
+use builder_executor::container::kill;
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::commands::Global;
+use crate::containers;
+use crate::error::{CliError, CliResult};
+use crate::output;
+use crate::store;
+
+/// How long a container that was killed may take to end in order.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Kill it if it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Its anonymous volumes, too; accepted for scripts, since there are none
+    #[arg(short, long)]
+    volumes: bool,
+    /// Ids, names, or beginnings of ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &RmArgs) -> CliResult<u8> {
+    let store = store::open(global)?;
+    let mut failed = false;
+    for text in &args.containers {
+        let removed = containers::find(&store, text).and_then(|container| remove(&store, &container, args.force));
+        match removed {
+            Ok(()) => output::result(&format!("{text}\n"))?,
+            Err(error) => {
+                failed = true;
+                output::notice(&error.to_string());
+            }
+        }
+    }
+    if failed { Err(CliError::Shown) } else { Ok(0) }
+}
+
+fn remove(store: &Store, container: &Container, force: bool) -> CliResult<()> {
+    let held = match store.hold_container(&container.id, false) {
+        // Somebody else was faster.
+        Err(StoreError::NoContainer(_)) => return Ok(()),
+        other => other?,
+    };
+    let held = match held {
+        Some(held) => held,
+        None if force => match end(store, container)? {
+            Some(held) => held,
+            None => return Ok(()),
+        },
+        None if container.state() != ContainerState::Running => {
+            return Err(CliError::message(format!("the container {} is in use: try again", container.name)));
+        }
+        None => {
+            return Err(CliError::with_hint(
+                anyhow::anyhow!("cannot remove container \"/{}\": container is running", container.name),
+                "stop the container before removing, or remove it with --force",
+            ));
+        }
+    };
+    Ok(held.remove()?)
+}
+
+/// Kills what runs in it and waits for its builder to write that down; one that does not is killed, too.
+fn end(store: &Store, container: &Container) -> CliResult<Option<HeldContainer>> {
+    let start = Instant::now();
+    let mut patient = true;
+    loop {
+        match store.hold_container(&container.id, false) {
+            Ok(Some(held)) => return Ok(Some(held)),
+            // One of `run --rm` removes itself.
+            Err(StoreError::NoContainer(_)) => return Ok(None),
+            Ok(None) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // It may be about to start, or something else may hold it.
+        let Some(holder) = store.container(&container.id)?.and_then(|container| container.holder) else {
+            if start.elapsed() > PATIENCE {
+                return Err(CliError::message(format!("the container {} is in use: try again", container.name)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        let _ = kill(holder);
+        if patient && start.elapsed() > PATIENCE {
+            patient = false;
+            if let Some(pid) = Pid::from_raw(holder.pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        } else if start.elapsed() > 2 * PATIENCE {
+            return Err(CliError::message(format!("the container {} does not end", container.name)));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,40 @@
+//! Containers as people know them: how they were started, what they are called, how they are found.
+
+mod description;
+mod listing;
+mod name;
+
+use builder_cache::{Container, ContainerState, Store};
+
+pub(crate) use description::{Description, Mounted};
+pub(crate) use listing::{Ages, row};
+pub(crate) use name::{check_name, invent_name};
+
+use crate::error::{CliError, CliResult};
+
+/// Finds a container by its id, its name, or the beginning of its id.
+pub(crate) fn find(store: &Store, text: &str) -> CliResult<Container> {
+    let all = store.containers()?;
+    let name = text.strip_prefix('/').unwrap_or(text);
+    if let Some(found) = all.iter().find(|container| container.id.to_string() == text || container.name == name) {
+        return Ok(found.clone());
+    }
+    let mut begun = all.into_iter().filter(|container| !text.is_empty() && container.id.to_string().starts_with(text));
+    match (begun.next(), begun.next()) {
+        (Some(found), None) => Ok(found),
+        (Some(_), Some(_)) => Err(CliError::message(format!("multiple IDs found with provided prefix: {text}"))),
+        (None, _) => Err(CliError::with_hint(
+            anyhow::anyhow!("no such container: {text}"),
+            "`builder ps -a` lists the containers; those of `run --rm` are gone when they end",
+        )),
+    }
+}
+
+/// Its state in a word.
+pub(crate) fn state(container: &Container) -> &'static str {
+    match container.state() {
+        ContainerState::Created => "created",
+        ContainerState::Running => "running",
+        ContainerState::Exited => "exited",
+    }
+}

@@ -1,0 +1,238 @@
+//! A container: an image's snapshot under a directory for changes, and one process in a sandbox on it.
+//!
+//! | file | what |
+//! |---|---|
+//! | here | starting one |
+//! | [`view`] | its files, seen from outside: at rest or while it runs |
+//! | [`place`] | resolving paths for `cp` |
+//! | [`change`] | what it changed |
+//! | [`commit`] | its changes as a layer |
+//! | [`process`] | its processes |
+//! | [`freeze`] | stopping all of them for a moment |
+
+pub mod change;
+mod commit;
+mod freeze;
+pub mod place;
+mod process;
+mod view;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use builder_cache::{ActiveLayer, HeldContainer, Holder, Snapshot, Store};
+use oci_spec::runtime::Mount;
+
+pub use commit::commit;
+pub use freeze::{FreezeError, Frozen, freeze};
+pub use process::kill;
+pub use view::View;
+
+use crate::op::OpError;
+use crate::rootfs::{Driver, Purpose, RootMount};
+use crate::sandbox::{
+    Exit, Network, Running, Sandbox, SpawnRequest, SpecOptions, Stdio, default_spec, mount, resolve_user,
+};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ContainerOptions {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// The working directory, absolute; made when it is missing.
+    pub cwd: PathBuf,
+    /// `user[:group]`; empty means root.
+    pub user: String,
+    /// The container's host name.
+    pub hostname: String,
+    /// The network.
+    pub network: Network,
+    /// The size of the terminal (columns, rows), when the process gets one.
+    pub terminal: Option<(u16, u16)>,
+    /// Directories and files of the host that are seen in the container.
+    pub volumes: Vec<Volume>,
+}
+
+/// A directory or file of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Where it is on the host, absolute.
+    pub source: PathBuf,
+    /// Where it is seen, absolute.
+    pub target: PathBuf,
+    /// The container can't change it.
+    pub read_only: bool,
+}
+
+/// Where a container's changes go.
+#[derive(Debug)]
+enum Changes {
+    /// They go with the container.
+    Dropped(ActiveLayer),
+    /// They stay.
+    Kept(HeldContainer),
+}
+
+impl Changes {
+    /// The upper directory, the work directory, and a directory for the container's own files.
+    fn directories(&self) -> (PathBuf, PathBuf, PathBuf) {
+        match self {
+            Self::Dropped(layer) => {
+                let upper = layer.upper().to_owned();
+                let own = upper.parent().and_then(Path::parent).unwrap_or(&upper).join("etc");
+                (upper, layer.work().to_owned(), own)
+            }
+            Self::Kept(held) => (held.upper(), held.work(), held.directory().join("etc")),
+        }
+    }
+}
+
+/// A container that was started. Dropping it kills what runs in it.
+#[derive(Debug)]
+pub struct Container {
+    running: Running,
+    // The mount goes before the directory that it is on.
+    root: RootMount,
+    changes: Changes,
+}
+
+impl Container {
+    /// Starts a container whose changes go with it. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the root file system or the sandbox can't be made. Whether the program exists is told by
+    /// [`Container::wait`].
+    pub fn start(
+        store: &Store,
+        driver: &Driver,
+        sandbox: &Sandbox,
+        snapshot: &Snapshot,
+        options: &ContainerOptions,
+        stdio: Stdio,
+    ) -> Result<Self, OpError> {
+        Self::start_on(Changes::Dropped(store.new_layer()?), store, driver, sandbox, snapshot, options, stdio)
+            .map_err(|(error, _)| error)
+    }
+
+    /// Starts a container that stays when it has ended, and writes down that it runs. Must be called inside a tokio
+    /// runtime. One that can't be started is given back.
+    ///
+    /// # Errors
+    /// As [`Container::start`].
+    pub fn start_kept(
+        held: HeldContainer,
+        store: &Store,
+        driver: &Driver,
+        sandbox: &Sandbox,
+        snapshot: &Snapshot,
+        options: &ContainerOptions,
+        stdio: Stdio,
+    ) -> Result<Self, (OpError, Option<HeldContainer>)> {
+        Self::start_on(Changes::Kept(held), store, driver, sandbox, snapshot, options, stdio).map_err(
+            |(error, changes)| match changes {
+                Changes::Kept(held) => (error, Some(held)),
+                Changes::Dropped(_) => (error, None),
+            },
+        )
+    }
+
+    fn start_on(
+        changes: Changes,
+        store: &Store,
+        driver: &Driver,
+        sandbox: &Sandbox,
+        snapshot: &Snapshot,
+        options: &ContainerOptions,
+        stdio: Stdio,
+    ) -> Result<Self, (OpError, Changes)> {
+        let (upper, work, own) = changes.directories();
+        let start = || -> Result<(RootMount, Running), OpError> {
+            let root = driver.mount(store, snapshot, Some((&upper, &work)), Purpose::Sandbox)?;
+            let user = resolve_user(root.as_fd(), &options.user)?;
+            let mut spec = SpecOptions::new(options.args.iter().cloned(), user);
+            spec.env.clone_from(&options.env);
+            spec.cwd.clone_from(&options.cwd);
+            spec.hostname.clone_from(&options.hostname);
+            spec.network = options.network.clone();
+            spec.terminal = options.terminal;
+            spec.files = etc_files(&own, &options.hostname)?;
+            spec.mounts = options.volumes.iter().map(bind).collect();
+            let spec = default_spec(&spec);
+            let mut request = SpawnRequest::new(&spec, &root);
+            request.stdio = stdio;
+            let running = sandbox.spawn(request)?;
+            if let Changes::Kept(held) = &changes {
+                let pid = rustix::process::getpid().as_raw_nonzero().get();
+                held.started(Holder { pid, root: root.as_fd().as_raw_fd() })?;
+            }
+            Ok((root, running))
+        };
+        match start() {
+            Ok((root, running)) => Ok(Self { running, root, changes }),
+            Err(error) => Err((error, changes)),
+        }
+    }
+
+    /// Ends it, with everything in it, and completes its changes. What is kept is given back.
+    ///
+    /// # Errors
+    /// When the vfs driver can't write down what changed.
+    pub fn finish(self) -> Result<Option<HeldContainer>, OpError> {
+        let Self { running, root, changes } = self;
+        drop(running);
+        match changes {
+            Changes::Dropped(layer) => {
+                drop(root);
+                drop(layer);
+                Ok(None)
+            }
+            Changes::Kept(held) => {
+                root.finish()?;
+                Ok(Some(held))
+            }
+        }
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// Waits until everything in the container is gone.
+    ///
+    /// # Errors
+    /// When the program could not be run.
+    pub async fn wait(&mut self) -> Result<Exit, OpError> {
+        Ok(self.running.wait().await?)
+    }
+}
+
+fn bind(volume: &Volume) -> Mount {
+    let options: &[&str] = if volume.read_only { &["rbind", "ro", "nodev"] } else { &["rbind", "rw", "nodev"] };
+    mount("bind", &volume.source, &volume.target, options)
+}
+
+/// The container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, beside its layer.
+fn etc_files(own: &Path, hostname: &str) -> Result<Vec<(PathBuf, PathBuf)>, OpError> {
+    let servers = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
+    let files =
+        [("hosts", hosts.into_bytes()), ("hostname", format!("{hostname}\n").into_bytes()), ("resolv.conf", servers)];
+    let write = || -> io::Result<Vec<(PathBuf, PathBuf)>> {
+        fs::create_dir(own)?;
+        let mut bound = Vec::new();
+        for (name, bytes) in &files {
+            let path = own.join(name);
+            fs::write(&path, bytes)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+            bound.push((path, Path::new("/etc").join(name)));
+        }
+        Ok(bound)
+    };
+    write().map_err(|source| OpError::Write { path: own.to_owned(), source })
+}
