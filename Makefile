@@ -21,6 +21,8 @@ PACKAGES := gcc libc6-dev ca-certificates
 PACKAGES += busybox-static debootstrap debian-archive-keyring
 #   other readers and writers of images, which must agree with ours
 PACKAGES += skopeo umoci podman buildah
+#   a registry to push to and pull from, with passwords and with TLS
+PACKAGES += docker-registry apache2-utils openssl
 #   runtimes that must run what we write
 PACKAGES += runc crun
 #   compressors, as `ADD` and `load` meet their output

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -247,7 +247,10 @@ impl Walk<'_> {
         };
         match (before, after) {
             (None, None) => Ok(None),
-            (Some(Node::Directory { info: before, pieces: old }), Some(Node::Directory { info: after, pieces: new })) => {
+            (
+                Some(Node::Directory { info: before, pieces: old }),
+                Some(Node::Directory { info: after, pieces: new }),
+            ) => {
                 if before != after {
                     add(Some(before), Some(after), false);
                 }
@@ -324,7 +327,13 @@ impl Walk<'_> {
     }
 
     /// Whether a directory hides what lies below its layer. Of a layer of several directories, the listing knows.
-    fn is_opaque(&self, layer: &Layer, place: &Path, metadata: &fs::Metadata, digest: Option<ChildDigest>) -> Result<bool> {
+    fn is_opaque(
+        &self,
+        layer: &Layer,
+        place: &Path,
+        metadata: &fs::Metadata,
+        digest: Option<ChildDigest>,
+    ) -> Result<bool> {
         if layer.parts(self.store)?.len() == 1 {
             return opaque_mark(place);
         }
@@ -378,10 +387,7 @@ fn info(place: &Path, metadata: &fs::Metadata) -> Result<FileInfo> {
         gid: metadata.gid(),
         size: if kind == EntryKind::File { metadata.len() } else { 0 },
         device: if is_device { (major(device), minor(device)) } else { (0, 0) },
-        target: match is_link {
-            true => fs::read_link(place).at("read", place)?.into_os_string().as_bytes().to_vec(),
-            false => Vec::new(),
-        },
+        target: if is_link { fs::read_link(place).at("read", place)?.into_os_string().into_vec() } else { Vec::new() },
     })
 }
 

@@ -230,3 +230,49 @@ fn other_tars_of_a_layer_are_remembered_as_long_as_it_is_there() {
     store.collect_garbage().unwrap();
     assert_eq!(store.derived_tar(&id, "clamp 1").unwrap(), None);
 }
+
+#[test]
+fn a_name_keeps_blobs_as_long_as_it_is_there() {
+    let (_root, store) = store();
+    let one = image(&store, "one", &[], None);
+    let [kept, other] = ["kept", "other"].map(|text| store.put_blob(text.as_bytes()).unwrap());
+    let named = Named { blobs: vec![kept], ..Named::one(one) };
+    store.set_name("n", &named).unwrap();
+    assert_eq!(store.name("n").unwrap(), Some(named.clone()));
+    store.collect_garbage().unwrap();
+    assert!(store.has_blob(&kept).unwrap());
+    assert!(!store.has_blob(&other).unwrap());
+    let missing = Named { blobs: vec![other], ..named.clone() };
+    assert!(matches!(store.set_name("m", &missing), Err(Error::NoBlob(blob)) if blob == other));
+    // Another name of the image takes them over.
+    store.set_name("m", &named).unwrap();
+    store.untag("n").unwrap();
+    store.collect_garbage().unwrap();
+    assert!(store.has_blob(&kept).unwrap());
+    store.tag("m", &one).unwrap();
+    store.collect_garbage().unwrap();
+    assert!(!store.has_blob(&kept).unwrap());
+}
+
+#[test]
+fn all_names_are_read_at_once_and_many_images_go_with_one_index() {
+    let (_root, store) = store();
+    let (one, two) = (image(&store, "1", &[], None), image(&store, "2", &[], None));
+    let both = vec![("linux/amd64".to_owned(), one), ("linux/arm64".to_owned(), two)];
+    store.set_name("b", &Named { platforms: both.clone(), ..Named::one(one) }).unwrap();
+    store.tag("a", &two).unwrap();
+    store.tag("c@sha256:0", &two).unwrap();
+    let names = store.names().unwrap();
+    assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c@sha256:0"]);
+    for (name, named) in &names {
+        assert_eq!(store.name(name).unwrap().as_ref(), Some(named));
+    }
+    store.untag("a").unwrap();
+    let forgotten = store.with_one_index(|| store.forget_image(&one).unwrap()).unwrap();
+    assert_eq!(forgotten, ["b"]);
+    assert!(store.image(&one).unwrap().is_none() && store.has_blob(&one).unwrap(), "the files stay until a prune");
+    // A digest alone keeps no image.
+    assert_eq!(store.image(&two).unwrap().unwrap().names, ["c@sha256:0"]);
+    assert_eq!(store.prune_images(&PruneImagesOptions::default()).unwrap().images, [two]);
+    assert!(store.names().unwrap().is_empty() && !store.has_blob(&one).unwrap());
+}

@@ -41,12 +41,12 @@ pub mod pull;
 pub mod push;
 pub mod reference;
 pub mod registry;
-pub mod sbom;
 pub mod remote_cache;
+pub mod sbom;
 pub mod tar;
 mod text;
-pub mod verify;
 pub mod transfer;
+pub mod verify;
 
 pub use platform::Platform;
 pub use reference::Reference;

@@ -148,10 +148,19 @@ fn the_environment_of_a_job_says_where_the_service_is() {
             variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         })
     };
-    let new = place(&[("ACTIONS_RUNTIME_TOKEN", "t"), ("ACTIONS_RESULTS_URL", "r"), ("ACTIONS_CACHE_URL", "c"), ("ACTIONS_CACHE_SERVICE_V2", "true")]);
+    let new = place(&[
+        ("ACTIONS_RUNTIME_TOKEN", "t"),
+        ("ACTIONS_RESULTS_URL", "r"),
+        ("ACTIONS_CACHE_URL", "c"),
+        ("ACTIONS_CACHE_SERVICE_V2", "true"),
+    ]);
     assert_eq!(new.map(|place| (place.url, place.v2)), Ok(("r".to_owned(), true)));
     let old = place(&[("ACTIONS_RUNTIME_TOKEN", "t"), ("ACTIONS_RESULTS_URL", "r"), ("ACTIONS_CACHE_URL", "c")]);
     assert_eq!(old.map(|place| (place.url, place.v2)), Ok(("c".to_owned(), false)));
-    assert!(place(&[("ACTIONS_CACHE_URL", "c")]).expect_err("it is refused").contains("ACTIONS_RUNTIME_TOKEN is not set"));
-    assert!(place(&[("ACTIONS_RUNTIME_TOKEN", "t")]).expect_err("it is refused").contains("ACTIONS_CACHE_URL is not set"));
+    assert!(
+        place(&[("ACTIONS_CACHE_URL", "c")]).expect_err("it is refused").contains("ACTIONS_RUNTIME_TOKEN is not set")
+    );
+    assert!(
+        place(&[("ACTIONS_RUNTIME_TOKEN", "t")]).expect_err("it is refused").contains("ACTIONS_CACHE_URL is not set")
+    );
 }

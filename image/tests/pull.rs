@@ -18,7 +18,7 @@ use builder_image::registry::{Registry, Repository, Settings, Stop, Which};
 use builder_image::transfer::{State, Watch};
 use builder_image::{Platform, Reference};
 use kit::{scratch, store};
-use registry_kit::{Faulty, Fault, RealRegistry};
+use registry_kit::{Fault, Faulty, RealRegistry};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -279,7 +279,10 @@ fn wrong_bytes_do_not_enter_the_store() {
         assert!(!store.has_blob(&blob).unwrap(), "{what}: {text}");
         assert!(store.layer(&layer).unwrap().absent, "{what}");
         let active = fs::read_dir(store.root().join("active")).unwrap().flatten();
-        let left: Vec<_> = active.filter(|entry| entry.path().is_dir()).flat_map(|entry| fs::read_dir(entry.path()).unwrap()).collect();
+        let left: Vec<_> = active
+            .filter(|entry| entry.path().is_dir())
+            .flat_map(|entry| fs::read_dir(entry.path()).unwrap())
+            .collect();
         assert!(left.is_empty(), "{what}: {left:?}");
         // When the registry is well again, the rest comes.
         let proxy = repository(&real.reference("app"));
@@ -358,7 +361,8 @@ fn an_index_is_looked_through_for_what_fits() {
     let real = RealRegistry::start();
     let to = repository(&real.reference("app"));
     let image = |platform| Image { platform, ..Image::new().layer(&[("name", 0o644, platform)]) };
-    let [amd, arm, note] = ["linux/amd64", "linux/arm64", "unknown/unknown"].map(|platform| image(platform).push(&to, None));
+    let [amd, arm, note] =
+        ["linux/amd64", "linux/arm64", "unknown/unknown"].map(|platform| image(platform).push(&to, None));
     let index = push_index(&to, "all", &[("unknown/unknown", note), ("linux/arm64", arm), ("linux/amd64", amd)]);
     let other = push_index(&to, "other", &[("linux/arm64", arm)]);
     let arm64 = Platform { architecture: "arm64".to_owned(), ..host() };
@@ -399,7 +403,8 @@ fn what_is_no_image_is_named() {
         to.push_manifest(&tag(name), &kind, &bytes).unwrap();
     };
     put(&to, b"{}");
-    let blob = json!({ "mediaType": "application/vnd.example.thing", "digest": BlobDigest::of(b"{}").to_string(), "size": 2 });
+    let blob =
+        json!({ "mediaType": "application/vnd.example.thing", "digest": BlobDigest::of(b"{}").to_string(), "size": 2 });
     let config = json!({ "mediaType": CONFIG, "digest": BlobDigest::of(b"{}").to_string(), "size": 2 });
     push("artifact", json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [] }));
     push("config", json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] }));

@@ -169,7 +169,8 @@ fn each_blob_goes_once_to_each_repository() {
 fn a_tar_that_is_made_on_the_way_goes_on_where_the_connection_broke() {
     let (dir, server) = (scratch(), Server::start());
     let store = store(&dir);
-    let noise: Vec<u8> = (0..6_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..6_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let id = image(&store, &[&|tree| tree.file("noise", &noise).done()]).id;
     for (compression, name) in [(Compression::Uncompressed, "plain"), (Compression::Gzip, "packed")] {
         let repository = server.repository(name);
@@ -202,9 +203,10 @@ fn what_failed_is_tried_again_and_nothing_else() {
     let id = image(&store, &[&|tree| tree.file("another", "one").done()]).id;
     let layer = store.image(&id).unwrap().unwrap().snapshot.layers[0];
     let form = Form::Made(builder_image::layer::WriteOptions::default());
-    for (name, fault, works) in
-        [("no", refuse(), false), ("busy", Fault::Answer("500 Internal Server Error", String::new(), String::new()), true)]
-    {
+    for (name, fault, works) in [
+        ("no", refuse(), false),
+        ("busy", Fault::Answer("500 Internal Server Error", String::new(), String::new()), true),
+    ] {
         let repository = server.repository(name);
         server.proxy.fault("POST", &format!("/{name}/blobs/uploads/"), if works { 4 } else { 1 }, fault);
         let (pusher, notes) = pusher(&store);
@@ -251,8 +253,7 @@ fn layers_that_are_not_here_go_from_registry_to_registry() {
     let connect = || Ok(Registry::new(Settings::default()));
     provider.add_origin(Arc::new(RegistryOrigin::new(Box::new(connect))));
     store.set_provider(provider as Arc<dyn Provider>);
-    let resolved =
-        pull::resolve(&server.repository("origin"), &Which::Tag(tag("1")), &Platform::host()).unwrap();
+    let resolved = pull::resolve(&server.repository("origin"), &Which::Tag(tag("1")), &Platform::host()).unwrap();
     let Registered { id: same, snapshot, .. } = pull::register(&store, &resolved).unwrap();
     assert_eq!((same, store.absent(&snapshot).unwrap().len()), (id, 2));
     server.proxy.take();

@@ -402,6 +402,9 @@ fn what_is_no_cache_or_was_changed_says_so() {
     layout(dir.path(), b"{}", "application/vnd.oci.image.config.v1+json", &[]);
     let error = open(&local(dir.path())).unwrap_err();
     assert!(error.to_string().contains("an image without a cache in it"), "{error}");
+    layout(dir.path(), b"{}", "application/vnd.buildkit.cacheconfig.v0", &[]);
+    let error = open(&local(dir.path())).unwrap_err();
+    assert!(error.to_string().contains("BuildKit wrote it"), "{error}");
     layout(dir.path(), b"{}", CONFIG_TYPE, &[]);
     let config = dir.path().join("blobs/sha256").join(BlobDigest::of(b"{}").hex());
     fs::write(config, "[]").unwrap();

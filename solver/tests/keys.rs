@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use builder_solver::cache_key::{InputKey, content_key, definition, op_digest, recipe_key};
+use builder_solver::cache_key::{InputKey, content_key, definition, fetched, keys_of, op_digest, recipe_key};
 use builder_solver::{
     CacheKey, CacheMount, ContentDigest, CopyAction, Exec, FileAction, FileMode, FileOp, GitSource, HttpSource, Mount,
     MountKind, NetworkMode, Op, Owner, Script, SecretEnv, SecretFile, SecurityMode, Selection, Sharing, Source,
@@ -253,4 +253,18 @@ fn a_password_in_an_address_is_not_shown() {
     let remote = "ssh://git:secret@host/a.git".to_owned();
     let git = definition(&Op::Source(Source::Git(GitSource { remote, ..git() }))).pop().unwrap();
     assert_eq!(git.value, "ssh://git:xxxxx@host/a.git");
+}
+
+#[test]
+fn components_tell_both_keys() {
+    let digest = ContentDigest::from_bytes([7; 32]);
+    let inputs = [InputKey::Recipe(CacheKey::from_bytes([1; 32])), InputKey::Files(digest)];
+    for (op, inputs) in [(Op::Exec(exec()), &inputs[..]), (Op::Merge, &inputs[..1]), (Op::Source(Source::Scratch), &[])]
+    {
+        let mut definition = definition(&op);
+        definition.push(fetched(&digest));
+        let op = op_digest(&definition);
+        let (recipe, components) = recipe_key(definition, inputs);
+        assert_eq!(keys_of(&components), (op, recipe));
+    }
 }

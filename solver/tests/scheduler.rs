@@ -2,8 +2,8 @@
 
 mod fakes;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use builder_solver::{

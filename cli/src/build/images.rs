@@ -241,7 +241,11 @@ impl Refusal {
             let repository = reference.familiar_name();
             return Some(format!("`builder registry tags {repository}` lists what the registry has"));
         }
-        Some("builds need no registry when the image is in the store: `builder load -i FILE` brings images in".to_owned())
+        Some(format!(
+            "builds need no registry when the image is in the store: `builder load -i FILE` and `builder import \
+             ROOTFS.tar {}` bring images in",
+            reference.familiar()
+        ))
     }
 }
 
@@ -257,7 +261,9 @@ impl Images for BaseImages<'_> {
                 Err(refusal) if policy == PullPolicy::Always => {
                     return Err(ResolveError {
                         message: refusal.message.clone(),
-                        help: Some("`--pull=newer` takes what the store has when the registry has no answer".to_owned()),
+                        help: Some(
+                            "`--pull=newer` takes what the store has when the registry has no answer".to_owned(),
+                        ),
                         source: None,
                     });
                 }

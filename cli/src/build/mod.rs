@@ -141,9 +141,18 @@ fn build(
     let bases = shared::bases(store, &graph)?;
     let records = Arc::new(caches.records(store, &bases));
     let runtime = solving::runtime()?;
+    // Which of the targets become images of the store.
+    let stays = |output: &OutputSpec| matches!(output, OutputSpec::Image(image) if !image.passing);
+    let stays = |position: usize| outputs[position].iter().any(stays);
+    let kept: Vec<bool> =
+        asked.iter().flat_map(|&position| plans[position].plans.iter().map(move |_| stays(position))).collect();
     let solve = || {
         let (graph, worker, records) = (Arc::clone(&graph), worker.clone(), Arc::clone(&records));
-        runtime.block_on(solving::solve(session, &targets, graph, worker, records, progress, observer.clone()))
+        let solved = solving::solve(session, &targets, graph, worker, records, progress, observer.clone());
+        let solution = runtime.block_on(solved)?;
+        let kept = solution.targets.iter().zip(&kept).filter(|(_, kept)| **kept);
+        shared::fetch_kept(store, &bases, kept.map(|(target, _)| &target.output), pushing.is_some())?;
+        Ok(solution)
     };
     let mut solved = solve();
     while solved.is_err() && !signals::is_interrupted() && records.lose(&provider::provider(global).take_failed()) {

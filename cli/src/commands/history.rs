@@ -75,12 +75,11 @@ pub(crate) fn run(global: &Global, args: &HistoryArgs) -> CliResult<u8> {
             continue;
         }
         // For programs as it is, for people in one line.
-        let (created_by, comment) = match listing {
-            Listing::Json => (created_by.clone(), comment.clone()),
-            _ => {
-                let line = visible_text(&created_by.replace(['\n', '\t'], " "));
-                (shorten(&line, args.no_trunc), visible_text(comment))
-            }
+        let (created_by, comment) = if matches!(listing, Listing::Json) {
+            (created_by.clone(), comment.clone())
+        } else {
+            let line = visible_text(&created_by.replace(['\n', '\t'], " "));
+            (shorten(&line, args.no_trunc), visible_text(comment))
         };
         fields.push(json!({
             "ID": id, "CreatedAt": created.map(|time| time.to_string()), "CreatedSince": since,

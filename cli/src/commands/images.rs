@@ -37,9 +37,9 @@ pub(crate) struct ImagesArgs {
     name: Option<String>,
 }
 
-const TABLE: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
-const TABLE_WITH_DIGESTS: &str =
-    "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
+const TABLE: &str =
+    "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
+const TABLE_WITH_DIGESTS: &str = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 
 pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
     let mut filters = Filters::parse(&args.filters, OF_IMAGES)?;
@@ -61,7 +61,8 @@ pub(crate) fn run(global: &Global, args: &ImagesArgs) -> CliResult<u8> {
         return tell(&image_list::tree(&store, &inventory, &images, &filters, args.no_trunc)?);
     }
     let quiet = args.quiet && args.format.as_deref().is_none_or(|format| format.trim() == "table");
-    let rows = image_list::rows(&inventory, &images, &filters, args.all, !quiet && (args.digests || needs_digests(&listing)));
+    let rows =
+        image_list::rows(&inventory, &images, &filters, args.all, !quiet && (args.digests || needs_digests(&listing)));
     if quiet {
         let mut seen = HashSet::new();
         let ids = rows.iter().filter(|row| seen.insert(row.image.id)).map(|row| row.id(args.no_trunc) + "\n");

@@ -41,8 +41,7 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> CliResult<u8> {
     }
     let store = store::open(global)?;
     let images = store.images()?;
-    let names: HashMap<BlobDigest, Vec<String>> =
-        images.iter().map(|image| (image.id, image.names.clone())).collect();
+    let names: HashMap<BlobDigest, Vec<String>> = images.iter().map(|image| (image.id, image.names.clone())).collect();
     let only = if args.filters.is_empty() {
         None
     } else {
@@ -76,10 +75,10 @@ pub(crate) fn run(global: &Global, args: &PruneArgs) -> CliResult<u8> {
 }
 
 fn confirmed(all: bool) -> CliResult<bool> {
-    let which = if all { "all images without at least one container associated to them" } else { "all dangling images" };
-    let answer = prompt::line(&format!(
-        "WARNING! This will remove {which}.\nAre you sure you want to continue? [y/N] "
-    ))?;
+    let which =
+        if all { "all images without at least one container associated to them" } else { "all dangling images" };
+    let answer =
+        prompt::line(&format!("WARNING! This will remove {which}.\nAre you sure you want to continue? [y/N] "))?;
     Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 

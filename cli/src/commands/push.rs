@@ -102,7 +102,10 @@ fn tags(store: &Store, repository: &Reference) -> CliResult<Vec<Reference>> {
 fn missing(name: &Reference) -> CliError {
     CliError::with_hint(
         anyhow::anyhow!("an image does not exist locally with the tag: {}", name.familiar()),
-        format!("`builder images` lists what is in the store; `builder tag IMAGE {}` names one of them", name.familiar()),
+        format!(
+            "`builder images` lists what is in the store; `builder tag IMAGE {}` names one of them",
+            name.familiar()
+        ),
     )
 }
 

@@ -2,7 +2,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use builder_cache::{ContainerId, HeldContainer, Image, Lease, NewContainer, Store};
-use builder_executor::container::{Container, ContainerOptions, Volume};
+use builder_executor::container::{Container, ContainerOptions, NotStarted, Volume};
 use builder_executor::rootfs::Driver;
 use builder_executor::sandbox::{Network, Sandbox, check_privilege};
 use builder_frontend::config::{ContainerConfig, ImageConfig};
@@ -223,7 +223,8 @@ async fn run_kept(
     let stdio = streams.stdio()?;
     let mut container = match Container::start_kept(held, store, driver, &sandbox, &image.snapshot, options, stdio) {
         Ok(container) => container,
-        Err((error, held)) => {
+        Err(not) => {
+            let NotStarted { error, held } = *not;
             let told = container::ended(Err(error));
             let ended = told.as_ref().map_or(Ended { code: NOT_CREATED, ran: false }, |ended| *ended);
             if let Some(held) = held {

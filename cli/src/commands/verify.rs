@@ -2,14 +2,13 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
-use builder_cache::Named;
+use builder_image::archive::SaveImage;
 use builder_image::verify::{Check, Outcome, Report, archive, image, layout};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Global;
-use crate::build::export::NameForm;
-use crate::error::{CliError, CliResult};
+use super::{Global, save};
+use crate::error::CliResult;
 use crate::{output, store};
 
 /// Compares what is stored with its digests: blobs with their names, layers with the image's config, files in the
@@ -57,7 +56,10 @@ fn verify(global: &Global, target: &str) -> CliResult<Report> {
         let found = store::try_find(&store, target);
         let found = if path.exists() { found.ok().flatten() } else { found? };
         if let Some(found) = found {
-            return Ok(image(&store, &saved(&store, &found)?)?);
+            // A config that can't be read is what is to be told, and no reason to tell nothing else.
+            let whole =
+                save::image(&store, &found, None).unwrap_or_else(|_| SaveImage::one(found.image.id, Vec::new()));
+            return Ok(image(&store, &whole)?);
         }
         if !path.exists() {
             return Err(store::no_such_image(target));
@@ -69,22 +71,6 @@ fn verify(global: &Global, target: &str) -> CliResult<Report> {
         archive(File::open(path).with_context(|| format!("{target} can't be opened"))?)
     };
     Ok(checked.with_context(|| format!("{target} can't be verified"))?)
-}
-
-/// Everything that a name stands for.
-fn saved(store: &builder_cache::Store, found: &store::Found) -> CliResult<builder_image::archive::SaveImage> {
-    let named = found.name.as_ref().map(|name| store.name(name)).transpose()?.flatten();
-    let named = named.unwrap_or_else(|| Named::one(found.image.id));
-    let mut platforms = Vec::new();
-    for (platform, id) in &named.platforms {
-        platforms.push((platform.parse().map_err(CliError::message)?, *id));
-    }
-    if platforms.is_empty() {
-        // What its config says is one of the things to find out.
-        let platform = store::config(store, &named.image).map(|config| config.platform());
-        platforms.push((platform.unwrap_or_else(|_| builder_frontend::platform::Platform::host()), named.image));
-    }
-    Ok(NameForm::parse(named.form.as_deref())?.image(&platforms, Vec::new()))
 }
 
 fn shown(target: &str, report: &Report, verbose: bool) -> String {

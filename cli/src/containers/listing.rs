@@ -56,7 +56,7 @@ pub(crate) fn row(store: &Store, container: &Container, ages: Ages, whole: bool,
     let list: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut fields = json!({
         "ID": if whole { id } else { container.id.short() },
-        "Image": image_name(store, container, &description, whole)?,
+        "Image": image_name(store, container, &description, whole),
         "Command": quote(&command),
         "CreatedAt": timestamp(container.created_ms),
         "RunningFor": ages.since(container.created_ms),
@@ -87,12 +87,12 @@ fn sizes(store: &Store, container: &Container) -> CliResult<(u64, u64)> {
 }
 
 /// The name that it was asked for, as long as that is still the same image.
-fn image_name(store: &Store, container: &Container, description: &Description, whole: bool) -> CliResult<String> {
+fn image_name(store: &Store, container: &Container, description: &Description, whole: bool) -> String {
     let found = store::try_find(store, &description.image).ok().flatten();
     if found.is_some_and(|found| found.image.id == container.image) {
-        return Ok(description.image.clone());
+        return description.image.clone();
     }
-    Ok(if whole { container.image.to_string() } else { container.image.short() })
+    if whole { container.image.to_string() } else { container.image.short() }
 }
 
 /// As Docker joins a command line.

@@ -80,7 +80,9 @@ impl ImageDiff {
             text.push_str("Config:\n");
             let width = self.settings.iter().map(|setting| setting.name.chars().count()).max().unwrap_or(0);
             for setting in &self.settings {
-                let value = |value: &Option<Value>| value.as_ref().map_or("(none)".to_owned(), |value| visible_text(&value.to_string()));
+                let value = |value: &Option<Value>| {
+                    value.as_ref().map_or("(none)".to_owned(), |value| visible_text(&value.to_string()))
+                };
                 let _ = writeln!(
                     text,
                     "  {:width$}   {} → {}",
@@ -134,7 +136,8 @@ impl ImageDiff {
             for difference in self.files.iter().filter(|difference| mark(difference) == wanted) {
                 let info = difference.after.as_ref().or(difference.before.as_ref());
                 if let Some((_, path, entries, bytes)) = &mut open {
-                    let inside = difference.path.strip_prefix(path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"));
+                    let inside =
+                        difference.path.strip_prefix(path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"));
                     if inside {
                         *entries += 1;
                         *bytes += info.map_or(0, |info| info.size);

@@ -184,7 +184,11 @@ mod tests {
             ("[a-c]pp", "app", true),
         ] {
             let reference: Reference = name.parse().expect("a name");
-            assert_eq!(ReferencePattern::parse(pattern).expect("a pattern").matches(&reference), expected, "{pattern} {name}");
+            assert_eq!(
+                ReferencePattern::parse(pattern).expect("a pattern").matches(&reference),
+                expected,
+                "{pattern} {name}"
+            );
         }
         assert!(ReferencePattern::parse("a[").is_err());
     }

@@ -21,7 +21,8 @@ pub(crate) fn tree(
     in_full: bool,
 ) -> CliResult<String> {
     let by_id: HashMap<&BlobDigest, &Image> = inventory.images.iter().map(|image| (&image.id, image)).collect();
-    let mut table = Table { rows: vec![["IMAGE", "ID", "SIZE", "SHARED", "UNIQUE"].map(str::to_owned).to_vec()], in_full };
+    let mut table =
+        Table { rows: vec![["IMAGE", "ID", "SIZE", "SHARED", "UNIQUE"].map(str::to_owned).to_vec()], in_full };
     let mut seen = HashSet::new();
     let mut shown = HashSet::new();
     for image in images {
@@ -51,7 +52,10 @@ pub(crate) fn tree(
                     let branch = if position + 1 == count { "└─ " } else { "├─ " };
                     // A layer that stands twice in an image takes its room once.
                     let room = if before.insert(*layer) { inventory.room([*layer]) } else { Room::default() };
-                    let digest = image.diff_ids.get(position).map_or_else(|| layer.to_string(), |id| table.digest(&id.to_string()));
+                    let digest = image
+                        .diff_ids
+                        .get(position)
+                        .map_or_else(|| layer.to_string(), |id| table.digest(&id.to_string()));
                     let state = if room.absent { " (not fetched)" } else { "" };
                     table.add(format!("{below}{branch}{digest}{state}"), None, room);
                 }

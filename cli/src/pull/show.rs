@@ -7,7 +7,7 @@ use builder_image::pull::Error;
 use builder_image::registry::{Registry, Which};
 use builder_image::{Platform, Reference};
 
-use super::{Pulled, PullPolicy};
+use super::{PullPolicy, Pulled};
 use crate::commands::Global;
 use crate::error::{CliError, CliResult};
 use crate::progress::Transfers;
@@ -149,13 +149,7 @@ fn fitting(store: &Store, text: &str, platform: Option<&str>) -> CliResult<Optio
     Ok(fits.then_some(Found { image, name }))
 }
 
-fn asked(
-    global: &Global,
-    store: &Store,
-    text: &str,
-    policy: PullPolicy,
-    platform: Option<&str>,
-) -> CliResult<Found> {
+fn asked(global: &Global, store: &Store, text: &str, policy: PullPolicy, platform: Option<&str>) -> CliResult<Found> {
     let reference = remote_image::reference(text)?;
     if !policy.asks_first() {
         output::notice(&format!("Unable to find image '{}' locally", reference.familiar()));

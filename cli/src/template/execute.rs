@@ -61,11 +61,8 @@ impl<'d> Execution<'d> {
                     let visible = self.variables.len();
                     let value = self.pipeline(&block.pipeline, dot)?;
                     let inside = if matches!(node, Node::With(_)) { &value } else { dot };
-                    let flow = if truth(&value) {
-                        self.list(&block.then, inside)?
-                    } else {
-                        self.list(&block.otherwise, dot)?
-                    };
+                    let flow =
+                        if truth(&value) { self.list(&block.then, inside)? } else { self.list(&block.otherwise, dot)? };
                     self.variables.truncate(visible);
                     if !matches!(flow, Flow::Through) {
                         return Ok(flow);
@@ -274,16 +271,15 @@ impl<'d> Execution<'d> {
     }
 
     fn no_field(&self, name: &str, span: &Range<usize>) -> TemplateError {
-        let names: Vec<&str> = self.data.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+        let names: Vec<&str> =
+            self.data.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
         let error = TemplateError::new(format!("there is no field `{name}`"), span.clone());
         let same = names.iter().find(|known| known.eq_ignore_ascii_case(name)).copied();
-        match same.or_else(|| nearest(name, &names)) {
-            Some(near) => error.help(format!("is `.{near}` meant?")),
-            None => {
-                let names: Vec<String> = names.iter().map(|name| format!(".{name}")).collect();
-                error.help(format!("there are: {}", names.join(", ")))
-            }
+        if let Some(near) = same.or_else(|| nearest(name, &names)) {
+            return error.help(format!("is `.{near}` meant?"));
         }
+        let names: Vec<String> = names.iter().map(|name| format!(".{name}")).collect();
+        error.help(format!("there are: {}", names.join(", ")))
     }
 
     /// `.Label "name"`: what a map has under a name, an empty text when it has not. In headers, the name itself.

@@ -1,5 +1,7 @@
 //! `print`, `println` and `printf` as Go's `fmt` has them.
 
+use std::fmt::Write as _;
+
 use builder_frontend::go_text::quote;
 use serde_json::Value as Json;
 
@@ -60,14 +62,16 @@ pub(super) fn printf(pattern: &str, values: &[Value<'_>]) -> Result<String, Stri
             '\0' => out.push_str("%!(NOVERB)"),
             letter => match values.next() {
                 Some(value) => out.push_str(&verb.pad(verb.write(value))),
-                None => out.push_str(&format!("%!{letter}(MISSING)")),
+                None => {
+                    let _ = write!(out, "%!{letter}(MISSING)");
+                }
             },
         }
     }
     out.push_str(rest);
     let extra: Vec<String> = values.map(|value| format!("{}={}", type_of(value), plain(value))).collect();
     if !extra.is_empty() {
-        out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
+        let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
     }
     Ok(out)
 }
@@ -135,11 +139,16 @@ impl Verb {
             ('s' | 'q', Json::Object(_)) => {
                 let mut out = String::new();
                 let quoted = self.letter == 'q';
-                write_plain(value, &mut out, &|text, out| out.push_str(&if quoted { quote(text) } else { text.into() }));
+                write_plain(value, &mut out, &|text, out| {
+                    out.push_str(&if quoted { quote(text) } else { text.into() });
+                });
                 out
             }
             ('x' | 'X', Json::String(text)) => {
-                let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let mut hex = String::new();
+                for byte in text.bytes() {
+                    let _ = write!(hex, "{byte:02x}");
+                }
                 if self.letter == 'X' { hex.to_uppercase() } else { hex }
             }
             ('d' | 'b' | 'o' | 'x' | 'X' | 'c' | 'q' | 'U', Json::Number(number)) if !number.is_f64() => {

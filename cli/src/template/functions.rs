@@ -80,7 +80,7 @@ static FUNCTIONS: &[Function] = &[
     function("gt", 2, 2, |a| owned(compare(&a[0], &a[1])?.is_gt())),
     function("ge", 2, 2, |a| owned(compare(&a[0], &a[1])?.is_ge())),
     function("index", 1, MANY, index),
-    writing("slice", 1, 4, slice),
+    writing("slice", 1, 3, |a| slice(&a)),
     function("len", 1, 1, |a| match &*a[0] {
         Json::String(text) => owned(text.len()),
         Json::Array(items) => owned(items.len()),
@@ -210,14 +210,14 @@ fn equal(one: &Json, other: &Json) -> Result<bool, String> {
 fn compare(one: &Json, other: &Json) -> Result<Ordering, String> {
     match (one, other) {
         (Json::String(one), Json::String(other)) => Ok(one.cmp(other)),
-        (Json::Number(one), Json::Number(other)) => match (one.as_i128(), other.as_i128()) {
-            (Some(one), Some(other)) => Ok(one.cmp(&other)),
-            _ => {
-                let floats = one.as_f64().zip(other.as_f64());
-                let order = floats.and_then(|(one, other)| one.partial_cmp(&other));
-                order.ok_or_else(|| "these numbers can't be compared".to_owned())
+        (Json::Number(one), Json::Number(other)) => {
+            if let (Some(one), Some(other)) = (one.as_i128(), other.as_i128()) {
+                return Ok(one.cmp(&other));
             }
-        },
+            let floats = one.as_f64().zip(other.as_f64());
+            let order = floats.and_then(|(one, other)| one.partial_cmp(&other));
+            order.ok_or_else(|| "these numbers can't be compared".to_owned())
+        }
         _ => Err(format!("{} and {} can't be compared", value::kind(one), value::kind(other))),
     }
 }
@@ -247,7 +247,7 @@ fn index(mut arguments: Vec<Value<'_>>) -> Answer<'_> {
 }
 
 /// `slice X 1 3` is what Go writes `X[1:3]`.
-fn slice(arguments: Vec<Value<'_>>) -> Answer<'_> {
+fn slice<'d>(arguments: &[Value<'d>]) -> Answer<'d> {
     let length = match &*arguments[0] {
         Json::String(text) => text.len(),
         Json::Array(items) => items.len(),

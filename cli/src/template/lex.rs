@@ -199,7 +199,9 @@ impl<'s> Lexer<'s> {
         let start = self.at;
         let rest = &self.rest()[1..];
         let Some(length) = rest.find('`') else {
-            return Err(TemplateError::new("this text is not closed", start..start + 1).help("it ends with a backquote"));
+            return Err(
+                TemplateError::new("this text is not closed", start..start + 1).help("it ends with a backquote")
+            );
         };
         let text = rest[..length].to_owned();
         self.at += length + 2;

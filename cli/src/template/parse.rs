@@ -73,7 +73,7 @@ pub(super) fn parse(source: &str) -> TemplateResult<Vec<Node>> {
     let (nodes, end) = parser.list()?;
     match end {
         End::Template => Ok(nodes),
-        End::End(span) => Err(TemplateError::new("there is nothing for this `end` to close", span)),
+        End::Close(span) => Err(TemplateError::new("there is nothing for this `end` to close", span)),
         End::Else(span) => Err(TemplateError::new("there is no `if`, `with` or `range` for this `else`", span)),
     }
 }
@@ -91,7 +91,7 @@ struct Parser {
 enum End {
     Template,
     /// `{{end}}`
-    End(Range<usize>),
+    Close(Range<usize>),
     /// `{{else`, of which the rest is still there.
     Else(Range<usize>),
 }
@@ -147,7 +147,7 @@ impl Parser {
             match word.as_str() {
                 "end" => {
                     self.close("`end`")?;
-                    return Ok((nodes, End::End(here)));
+                    return Ok((nodes, End::Close(here)));
                 }
                 "else" => return Ok((nodes, End::Else(here))),
                 "if" => nodes.push(Node::If(self.block(&here)?)),
@@ -188,7 +188,7 @@ impl Parser {
         let (then, end) = self.list()?;
         let mut otherwise = Vec::new();
         match end {
-            End::End(_) => {}
+            End::Close(_) => {}
             End::Template => return Err(unclosed(keyword)),
             End::Else(span) => {
                 let word = match self.peek() {
@@ -205,7 +205,7 @@ impl Parser {
                     let (nodes, end) = self.list()?;
                     otherwise = nodes;
                     match end {
-                        End::End(_) => {}
+                        End::Close(_) => {}
                         End::Template => return Err(unclosed(keyword)),
                         End::Else(span) => return Err(TemplateError::new("this is the second `else`", span)),
                     }
@@ -334,7 +334,8 @@ impl Parser {
         let mut end = span.end;
         let chains = !matches!(term, Term::Literal(_) | Term::Function(_));
         // `. .A` are two, and `..A` is none.
-        while chains && let Some(next) = self.tokens.next_if(|next| !next.spaced && matches!(next.kind, Kind::Field(_))) {
+        while chains && let Some(next) = self.tokens.next_if(|next| !next.spaced && matches!(next.kind, Kind::Field(_)))
+        {
             end = next.span.end;
             if let Kind::Field(name) = next.kind {
                 fields.push((name, next.span));

@@ -25,9 +25,7 @@ fn data() -> Value {
 }
 
 fn render(template: &str) -> Result<String, String> {
-    Template::parse(template)
-        .and_then(|template| template.execute(&data()))
-        .map_err(|error| error.to_string())
+    Template::parse(template).and_then(|template| template.execute(&data())).map_err(|error| error.to_string())
 }
 
 /// Each line: a template and what comes of it.
@@ -186,18 +184,28 @@ fn what_takes_too_long_is_stopped() {
 #[test]
 fn rows_are_listed() {
     const HEADERS: &[(&str, &str)] = &[("ID", "IMAGE ID"), ("Name", "NAME"), ("Labels", "LABELS")];
-    let rows = [json!({ "ID": "1", "Name": "short", "Labels": {} }), json!({ "ID": "2", "Name": "much longer name", "Labels": { "x.a-b": "v" } })];
+    let rows = [
+        json!({ "ID": "1", "Name": "short", "Labels": {} }),
+        json!({ "ID": "2", "Name": "much longer name", "Labels": { "x.a-b": "v" } }),
+    ];
     for (format, expected) in [
         (None, "NAME               IMAGE ID\nshort              1\nmuch longer name   2\n"),
         (Some("table"), "NAME               IMAGE ID\nshort              1\nmuch longer name   2\n"),
         (Some(r"table {{.ID}}\t{{upper .Name}}"), "IMAGE ID   NAME\n1          SHORT\n2          MUCH LONGER NAME\n"),
         (Some(r#"table {{.ID}}\t{{.Labels "x.a-b"}}"#), "IMAGE ID   a b\n1\n2          v\n"),
         (Some("{{.ID}}: {{.Name}}"), "1: short\n2: much longer name\n"),
-        (Some("json"), "{\"ID\":\"1\",\"Name\":\"short\",\"Labels\":{}}\n{\"ID\":\"2\",\"Name\":\"much longer name\",\"Labels\":{\"x.a-b\":\"v\"}}\n"),
+        (
+            Some("json"),
+            "{\"ID\":\"1\",\"Name\":\"short\",\"Labels\":{}}\n{\"ID\":\"2\",\"Name\":\"much longer name\",\"Labels\":{\"x.a-b\":\"v\"}}\n",
+        ),
     ] {
         let listing = Listing::parse(format, "{{.Name}}\t{{.ID}}").expect("a format");
         assert_eq!(listing.render(HEADERS, &rows).expect("rows"), expected, "{format:?}");
     }
-    let wrong = Listing::parse(Some("{{.Nam}}"), "").expect("a format").render(HEADERS, &rows).expect_err("no field").to_string();
+    let wrong = Listing::parse(Some("{{.Nam}}"), "")
+        .expect("a format")
+        .render(HEADERS, &rows)
+        .expect_err("no field")
+        .to_string();
     assert!(wrong.contains("--format:1:3") && wrong.contains("is `.Name` meant?"), "{wrong}");
 }

@@ -83,7 +83,8 @@ impl Layout {
     /// The manifest with attestations and the descriptor of what it is about.
     fn attestations(&self) -> (Value, Value) {
         let manifests = self.index["manifests"].as_array().expect("an index");
-        let is_about = |descriptor: &&Value| descriptor["annotations"]["vnd.docker.reference.type"] == "attestation-manifest";
+        let is_about =
+            |descriptor: &&Value| descriptor["annotations"]["vnd.docker.reference.type"] == "attestation-manifest";
         let descriptor = manifests.iter().find(is_about).expect("one with attestations");
         assert_eq!(descriptor["platform"], json!({ "architecture": "unknown", "os": "unknown" }));
         let about = &descriptor["annotations"]["vnd.docker.reference.digest"];
@@ -99,7 +100,10 @@ impl Layout {
         let layer = layers.iter().find(has_type).unwrap_or_else(|| panic!("no {kind}: {manifest:#}"));
         assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
         let statement = self.blob(layer);
-        assert_eq!((&statement["_type"], &statement["predicateType"]), (&json!("https://in-toto.io/Statement/v1"), &json!(kind)));
+        assert_eq!(
+            (&statement["_type"], &statement["predicateType"]),
+            (&json!("https://in-toto.io/Statement/v1"), &json!(kind))
+        );
         let digest = subject["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
         for subject in statement["subject"].as_array().expect("subjects") {
             assert_eq!(subject["digest"]["sha256"], digest);
@@ -133,15 +137,29 @@ fn an_image_carries_what_is_said_of_it() {
     let lab = Lab::new();
     let dockerfile = "FROM busybox AS base\nARG GREETING\nRUN --mount=type=secret,id=token cat /run/secrets/token > /dev/null && \
                       echo $GREETING > /greeting\nFROM base\nCOPY root /\nRUN --network=none true\n";
-    let context = lab.context(&DATABASES.map(|(name, content)| (format!("root/{name}"), content)).each_ref().map(|(n, c)| (n.as_str(), *c)));
+    let context = lab.context(
+        &DATABASES.map(|(name, content)| (format!("root/{name}"), content)).each_ref().map(|(n, c)| (n.as_str(), *c)),
+    );
     fs::write(context.join("Dockerfile"), dockerfile).expect("the context is writable");
     let token = lab.path().join("token");
     fs::write(&token, "canary-of-a-secret").expect("it is writable");
     let secret = format!("id=token,src={}", token.display());
     let out = lab.path().join("out.tar");
     let output = format!("type=oci,dest={}", out.display());
+    let facts = lab.path().join("facts.json");
     let args = [
-        "--secret", &secret, "--build-arg", "GREETING=hi", "--provenance=mode=max", "--sbom=true", "-o", &output, "-o", "type=image",
+        "--metadata-file",
+        text(&facts),
+        "--secret",
+        &secret,
+        "--build-arg",
+        "GREETING=hi",
+        "--provenance=mode=max",
+        "--sbom=true",
+        "-o",
+        &output,
+        "-o",
+        "type=image",
     ];
     lab.build_with(&context, &args);
 
@@ -181,8 +199,11 @@ fn an_image_carries_what_is_said_of_it() {
     let metadata = &predicate["runDetails"]["metadata"];
     assert_eq!(metadata["buildkit_completeness"], json!({ "request": true, "resolvedDependencies": false }));
 
+    assert_eq!(json(&fs::read(&facts).expect("it was written"))["buildx.build.provenance"], *predicate);
+
     // The secret is nowhere.
-    let all = here(&format!("grep -rl canary-of-a-secret {} {} || true", lab.root().display(), layout.directory.display()));
+    let all =
+        here(&format!("grep -rl canary-of-a-secret {} {} || true", lab.root().display(), layout.directory.display()));
     assert_eq!(all, "");
     // Others read it, and we find nothing wrong with it.
     let raw = tool("skopeo", &["inspect", "--raw", &format!("oci-archive:{}", out.display())].map(OsStr::new));
@@ -224,12 +245,21 @@ fn a_registry_gets_it_with_the_image() {
         let output = format!("type=image,push=true,name={name},oci-artifact={artifact}");
         lab.ok(&["build", "-q", "--sbom=true", "--provenance=mode=min", "-o", &output, text(&context)]);
         let to = lab.path().join(format!("copied-{artifact}"));
-        let words = ["copy", "--all", "--src-tls-verify=false", &format!("docker://{name}"), &format!("oci:{}:x", to.display())];
+        let words = [
+            "copy",
+            "--all",
+            "--src-tls-verify=false",
+            &format!("docker://{name}"),
+            &format!("oci:{}:x", to.display()),
+        ];
         tool("skopeo", &words.map(OsStr::new));
         let layout = Layout::of(&lab, &to);
         let (manifest, _) = layout.attestations();
         assert_eq!(manifest["artifactType"].is_string(), artifact == "true");
-        assert_eq!(layout.statement(SPDX)["subject"][0]["name"], json!(format!("pkg:docker/{name}?platform=linux%2Famd64").replace("app:1", "app@1")));
+        assert_eq!(
+            layout.statement(SPDX)["subject"][0]["name"],
+            json!(format!("pkg:docker/{name}?platform=linux%2Famd64").replace("app:1", "app@1"))
+        );
         lab.ok(&["verify", text(&to)]);
     }
     // Later, and by another command.
@@ -253,7 +283,8 @@ fn files_get_files_beside_them() {
     let out = lab.path().join("out");
     build(&format!("type=local,dest={},attestation-prefix=app.", out.display()), &[]);
     let statement = json(&fs::read(out.join("app.how.json")).expect("it was written"));
-    let names: Vec<_> = statement["subject"].as_array().expect("subjects").iter().map(|subject| &subject["name"]).collect();
+    let names: Vec<_> =
+        statement["subject"].as_array().expect("subjects").iter().map(|subject| &subject["name"]).collect();
     assert_eq!(names, ["d/a", "d/b"]);
     let digest = here(&format!("sha256sum < {}", out.join("d/a").display()));
     assert_eq!(statement["subject"][0]["digest"]["sha256"], digest.split_whitespace().next().expect("a digest"));
@@ -271,8 +302,10 @@ fn files_get_files_beside_them() {
     // What is for images only is not written beside files, nor into archives.
     let bare = lab.path().join("bare");
     let archive = lab.path().join("archive.tar");
-    let (to_bare, to_archive) = (format!("type=local,dest={}", bare.display()), format!("type=oci,dest={}", archive.display()));
-    let inline = ["build", "-q", "--provenance=mode=min,inline-only=true", "-o", &to_bare, "-o", &to_archive, text(&context)];
+    let (to_bare, to_archive) =
+        (format!("type=local,dest={}", bare.display()), format!("type=oci,dest={}", archive.display()));
+    let inline =
+        ["build", "-q", "--provenance=mode=min,inline-only=true", "-o", &to_bare, "-o", &to_archive, text(&context)];
     lab.ok(&inline);
     assert!(!bare.join("provenance.json").exists());
     assert!(Layout::of(&lab, &archive).index["layers"].is_array(), "a manifest and no index");
@@ -329,7 +362,16 @@ fn a_fixed_time_makes_fixed_bytes() {
     let archive = |name: &str| {
         let out = lab.path().join(name);
         let output = format!("type=oci,dest={},rewrite-timestamp=true", out.display());
-        let mut command = lab.command(&["build", "-q", "--no-cache", "--provenance=true", "--sbom=true", "-o", &output, text(&context)]);
+        let mut command = lab.command(&[
+            "build",
+            "-q",
+            "--no-cache",
+            "--provenance=true",
+            "--sbom=true",
+            "-o",
+            &output,
+            text(&context),
+        ]);
         let ran = command.env("SOURCE_DATE_EPOCH", "1700000000").output().expect("builder starts");
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         fs::read(out).expect("it was written")

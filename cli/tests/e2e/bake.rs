@@ -227,8 +227,8 @@ fn mistakes_are_shown_where_they_are() {
         Lab::empty(),
         &[(
             "docker-bake.hcl",
-            "target \"default\" {\n  tags = [\"app:${VERSIO}\"]\n}\nvariable \"VERSION\" { default = \"1\" }\ntarget \"pull\" { pull = true }\n\
-             target \"cached\" { cache-to = [\"type=local,dest=out\"] }\ntarget \"push\" { output = [\"type=registry\"] }\n\
+            "target \"default\" {\n  tags = [\"app:${VERSIO}\"]\n}\nvariable \"VERSION\" { default = \"1\" }\n\
+             target \"push\" { output = [\"type=registry\"] }\n\
              target \"flag\" { network = \"moon\" }\n",
         )],
     );
@@ -243,8 +243,6 @@ fn mistakes_are_shown_where_they_are() {
     )
     .unwrap();
     for (target, message) in [
-        ("pull", "target pull: `pull` is not supported yet"),
-        ("cached", "target cached: `cache-to` is not supported yet"),
         ("push", "this one has none: give it one with -t HOST/NAME"),
         ("flag", "target flag: invalid value 'moon' for '--network <MODE>'"),
         ("gone", "failed to find target gone"),

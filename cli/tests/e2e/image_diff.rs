@@ -85,7 +85,7 @@ fn files_are_added_changed_and_deleted() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     let each = lab.ok(&["image", "diff", "--no-trunc", "base", "child"]).stdout;
-    assert!(each.contains("  D /x/gone/b/c       3B\n") && each.contains("  A /x/new/deep/f     2B\n"), "{each}");
+    assert!(each.contains("  D /x/gone/b/c     3B\n") && each.contains("  A /x/new/deep/f   2B\n"), "{each}");
     // The other way round, everything is the other way round.
     let back: Vec<String> = files(&diff(&lab, "child", "base"));
     assert!(back.contains(&"A /x/gone/b/c".to_owned()) && back.contains(&"D /x/new/deep/f".to_owned()), "{back:?}");
@@ -141,7 +141,13 @@ fn settings_are_compared() {
     build(&lab, "one", "FROM scratch\nENV A=1 B=2\nLABEL l=1\nEXPOSE 80\nCMD [\"a\"]\n", &[]);
     build(&lab, "two", "FROM scratch\nENV A=1 B=3\nLABEL m=\"\"\nEXPOSE 80 81\nCMD [\"a\", \"b\"]\nUSER u\n", &[]);
     let found = diff(&lab, "one", "two");
-    let names: Vec<&str> = found["Config"].as_array().expect("a list").iter().filter_map(|one| one["Name"].as_str()).filter(|name| *name != "Created").collect();
+    let names: Vec<&str> = found["Config"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["Name"].as_str())
+        .filter(|name| *name != "Created")
+        .collect();
     assert_eq!(names, ["Cmd", "Env.B", "ExposedPorts.81/tcp", "Labels.l", "Labels.m", "User"]);
     assert_eq!(found["Files"], json!([]));
     let text = lab.ok(&["image", "diff", "one", "two"]).stdout;

@@ -12,7 +12,8 @@ fn short(id: &str) -> &str {
 
 /// An image of scratch with a label `n`, created at this second since the epoch.
 fn image(lab: &Lab, name: &str, n: u64, second: u64) -> String {
-    let context = lab.project(&format!("FROM scratch\nCOPY f /f{n}\nLABEL n={n} own{n}=\n"), &[("f", &"x".repeat(1200))]);
+    let context =
+        lab.project(&format!("FROM scratch\nCOPY f /f{n}\nLABEL n={n} own{n}=\n"), &[("f", &"x".repeat(1200))]);
     let epoch = format!("SOURCE_DATE_EPOCH={second}");
     let mut args = vec!["build", "-q", "--build-arg", &epoch];
     if !name.is_empty() {
@@ -118,8 +119,14 @@ fn images_are_inspected_with_templates() {
         ("{{json .Config.Cmd}}", r#"["a","b"]"#),
         ("{{join .Config.Entrypoint \" \"}}|{{.Config.User}}", "|"),
         ("{{index .RepoTags 0}}", "app:latest"),
-        ("{{index .Config.Labels \"com.example.x\"}} {{.Config.Labels.plain}} {{.Config.Labels.none}}", "y z <no value>"),
-        ("{{range .Config.Env}}{{println .}}{{end}}", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nA=1\nB=2\n"),
+        (
+            "{{index .Config.Labels \"com.example.x\"}} {{.Config.Labels.plain}} {{.Config.Labels.none}}",
+            "y z <no value>",
+        ),
+        (
+            "{{range .Config.Env}}{{println .}}{{end}}",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nA=1\nB=2\n",
+        ),
         ("{{.Os}}/{{.Architecture}} {{len .RootFS.Layers}}", "linux/amd64 0"),
     ] {
         let expected = expected.replace("amd64", lab.inspect("app")["Architecture"].as_str().expect("one"));
@@ -144,7 +151,9 @@ fn digests_are_shown_and_go_with_the_last_tag() {
     let digest = name.strip_prefix("app@").expect("of the repository");
     let id = shown["Id"].as_str().expect("an id");
     assert_eq!(lab.ok(&["images"]).stdout.lines().count(), 2, "a tag has one row");
-    assert!(lab.ok(&["images", "--digests"]).stdout.contains(&format!("app          latest    {digest}   {}", short(id))));
+    assert!(
+        lab.ok(&["images", "--digests"]).stdout.contains(&format!("app          latest    {digest}   {}", short(id)))
+    );
     assert_eq!(lab.ok(&["images", "--format", "{{.Digest}}"]).stdout, format!("{digest}\n"));
     lab.ok(&["tag", "app", "app:two"]);
     lab.ok(&["tag", "app", "other"]);
@@ -168,18 +177,21 @@ fn the_tree_shows_platforms_and_layers_and_adds_up() {
     let lab = Lab::empty();
     let base = lab.project("FROM scratch\nCOPY base /\n", &[("base", &"b".repeat(1000))]);
     lab.ok(&["build", "-q", "-t", "base", base.to_str().expect("UTF-8")]);
-    let child = lab.project("FROM base\nARG TARGETARCH\nCOPY $TARGETARCH /own\n", &[("amd64", "1234"), ("arm64", "12")]);
+    let child =
+        lab.project("FROM base\nARG TARGETARCH\nCOPY $TARGETARCH /own\n", &[("amd64", "1234"), ("arm64", "12")]);
     let child = child.to_str().expect("UTF-8");
     lab.ok(&["build", "-q", "-t", "base", "--platform=linux/amd64,linux/arm64", base.to_str().expect("UTF-8")]);
     lab.ok(&["build", "-q", "-t", "app", "--platform=linux/amd64,linux/arm64", child]);
     lab.ok(&["tag", "app", "app:again"]);
     let text = lab.ok(&["images", "--tree"]).stdout;
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    let row = |first: &str| rows.iter().find(|row| row[0] == first).unwrap_or_else(|| panic!("{first}\n{text}")).clone();
+    let row =
+        |first: &str| rows.iter().find(|row| row[0] == first).unwrap_or_else(|| panic!("{first}\n{text}")).clone();
     assert_eq!(rows[0], ["IMAGE", "ID", "SIZE", "SHARED", "UNIQUE"]);
     let app = row("app:again,");
     assert_eq!((app[1], &app[3..]), ("app:latest", &["1.01kB", "1kB", "6B"][..]));
-    let platforms: Vec<&str> = rows.iter().filter(|row| row.len() > 1 && row[1].starts_with("linux/")).map(|row| row[1]).collect();
+    let platforms: Vec<&str> =
+        rows.iter().filter(|row| row.len() > 1 && row[1].starts_with("linux/")).map(|row| row[1]).collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/amd64", "linux/arm64"]);
     assert!(text.contains("├─ linux/amd64") && text.contains("│  ├─ ") && text.contains("   └─ "), "{text}");
     assert!(text.ends_with("\n4 images of 3 layers: 1.01kB, of which 1kB are in several images\n"), "{text}");

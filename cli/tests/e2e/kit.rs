@@ -96,6 +96,8 @@ impl Lab {
         command.env("BUILDER_CONFIG", "/dev/null").env("DOCKER_CONFIG", self.path().join("docker"));
         command.env("XDG_CONFIG_HOME", self.path().join("config")).env("XDG_RUNTIME_DIR", self.path().join("run"));
         command.env_remove("DOCKER_AUTH_CONFIG").env_remove("REGISTRY_AUTH_FILE");
+        // Images that are not there are looked for on the internet: nobody is there.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9").env_remove("https_proxy");
         command
     }
 

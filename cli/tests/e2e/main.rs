@@ -5,6 +5,8 @@
     reason = "texts of a test are read more often than built"
 )]
 
+#[path = "../../../image/tests/kit/actions.rs"]
+mod actions_kit;
 mod archives;
 mod attest;
 mod bake;
@@ -22,10 +24,13 @@ mod image_diff;
 mod image_list;
 mod images;
 mod import;
+mod interop_registry;
 mod kit;
 mod language;
 mod layout;
 mod mounts;
+#[path = "../../../image/tests/kit/moto.rs"]
+mod moto_kit;
 mod outputs;
 mod platforms;
 mod progress;
@@ -45,5 +50,6 @@ mod sandbox;
 mod shared_cache;
 mod stop;
 mod tree;
+mod tutorial;
 mod verify;
 mod web;

@@ -250,3 +250,35 @@ fn run_pulls_what_it_needs() {
     assert_eq!(lab.ok(&["run", "--rm", "--pull=newer", &name, "cat", "/one"]).stdout, "2\n");
     assert_ne!(lab.run(&["run", "--rm", "--pull=always", &name, "cat", "/one"]).code, 0);
 }
+
+#[test]
+fn bake_pulls_for_all_targets_at_once() {
+    let (shelf, lab) = (Shelf::new(), Lab::empty());
+    shelf.push("other:1", "FROM busybox\nRUN echo other > /one\n");
+    let files = [
+        ("a", format!("FROM {}\nRUN cat /one > /seen\n", shelf.name("base:1"))),
+        ("b", format!("FROM {} AS x\nFROM {}\nCOPY --from=x /one /two\n", shelf.name("other:1"), shelf.name("base:1"))),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let dir = lab.context(&files);
+    let definition = "group \"default\" { targets = [\"a\", \"b\"] }\n\
+                      target \"a\" { dockerfile = \"a\"\n tags = [\"a\"] }\n\
+                      target \"b\" { dockerfile = \"b\"\n tags = [\"b\"]\n pull = true }\n";
+    std::fs::write(dir.join("docker-bake.hcl"), definition).expect("it is ours");
+    let bake = |args: &[&str]| {
+        let mut all = vec!["bake", "--progress=plain"];
+        all.extend(args);
+        Ran::of(lab.command(&all).current_dir(&dir).output().expect("builder starts"))
+    };
+    let ran = bake(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(lab.ok(&["run", "--rm", "b", "cat", "/two"]).stdout, "other\n");
+    // Only the one that wants to know asks again.
+    shelf.proxy.take();
+    assert_eq!(bake(&["a"]).code, 0);
+    assert!(shelf.proxy.take().is_empty());
+    assert_eq!(bake(&["b"]).code, 0);
+    assert!(!shelf.proxy.take().is_empty());
+    assert_eq!(bake(&["--pull", "a"]).code, 0);
+    assert!(!shelf.proxy.take().is_empty());
+}

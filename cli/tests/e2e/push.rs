@@ -12,7 +12,8 @@ use super::kit::{Lab, Ran, eventually, tool};
 use super::registry_kit::{Fault, Faulty, Options, RealRegistry};
 
 /// A Dockerfile with a layer of some size and one of a few bytes.
-const APP: &str = "FROM busybox\nRUN head -c 300000 /dev/urandom > /noise\nCOPY greeting /greeting\nCMD [\"cat\", \"/greeting\"]\n";
+const APP: &str =
+    "FROM busybox\nRUN head -c 300000 /dev/urandom > /noise\nCOPY greeting /greeting\nCMD [\"cat\", \"/greeting\"]\n";
 
 fn app(lab: &Lab, tag: &str) -> Ran {
     let context = lab.project(APP, &[("greeting", "hello\n")]);
@@ -41,8 +42,7 @@ fn skopeo(args: &[&str]) -> String {
         "copy" => &["--src-tls-verify=false", "--dest-tls-verify=false"],
         _ => &["--tls-verify=false"],
     };
-    let args: Vec<&OsStr> =
-        [command].into_iter().chain(insecure).chain(rest).map(|arg| OsStr::new(*arg)).collect();
+    let args: Vec<&OsStr> = [command].into_iter().chain(insecure).chain(rest).map(|arg| OsStr::new(*arg)).collect();
     tool("skopeo", &args)
 }
 
@@ -71,7 +71,8 @@ impl Watched {
 
     /// The blobs that a repository has.
     fn blobs(&self, repository: &str) -> BTreeSet<String> {
-        let links = self.registry.data().join("docker/registry/v2/repositories").join(repository).join("_layers/sha256");
+        let links =
+            self.registry.data().join("docker/registry/v2/repositories").join(repository).join("_layers/sha256");
         let names = fs::read_dir(links).into_iter().flatten().flatten().map(|entry| entry.file_name());
         names.map(|name| name.to_string_lossy().into_owned()).collect()
     }
@@ -104,7 +105,7 @@ fn what_is_pushed_can_be_pulled_by_others_and_run() {
     skopeo(&["copy", &format!("docker://{name}"), &format!("oci:{}:app", layout.display())]);
     let podman = Podman::new(&lab);
     podman.podman(&["pull", "-q", "--tls-verify=false", &name]);
-    assert_eq!(podman.podman(&["run", "--rm", "--cgroups=disabled", &name]), "hello\n");
+    assert_eq!(podman.podman(&["run", "--rm", &name]), "hello\n");
 
     // The second time nothing is sent.
     let before = registry.asked("POST", "/blobs/uploads").len();
@@ -147,12 +148,13 @@ fn all_tags_of_a_repository_go_together() {
 #[test]
 fn a_build_goes_to_several_registries_under_several_names() {
     let (lab, one, two) = (Lab::new(), Watched::start(), Watched::start());
-    let names =
-        [format!("{}/app:1", one.host()), format!("{}/app:2", one.host()), format!("{}/team/app", two.host())];
+    let names = [format!("{}/app:1", one.host()), format!("{}/app:2", one.host()), format!("{}/team/app", two.host())];
     let context = lab.project(APP, &[("greeting", "hi\n")]);
     let metadata = lab.path().join("metadata.json");
     let mut args = vec!["build", "--progress=plain", "--push", "--metadata-file", metadata.to_str().expect("UTF-8")];
-    names.iter().for_each(|name| args.extend(["-t", name]));
+    for name in &names {
+        args.extend(["-t", name]);
+    }
     args.push(context.to_str().expect("UTF-8"));
     let ran = lab.ok(&args);
     ran.assert_stderr("pushing layers");
@@ -193,16 +195,26 @@ fn by_digest_nothing_is_named() {
 fn several_platforms_are_an_index() {
     let (lab, registry) = (Lab::empty(), Watched::start());
     let name = format!("{}/app:multi", registry.host());
-    let context = lab.project("FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\nCOPY same /same\n", &[
-        ("amd64", "amd64"),
-        ("arm64", "arm64"),
-        ("same", "same"),
-    ]);
+    let context = lab.project(
+        "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\nCOPY same /same\n",
+        &[("amd64", "amd64"), ("arm64", "arm64"), ("same", "same")],
+    );
     let metadata = lab.path().join("metadata.json");
     let file = metadata.to_str().expect("UTF-8");
     let platforms = "linux/amd64,linux/arm64";
     let context = context.to_str().expect("UTF-8");
-    lab.ok(&["build", "--progress=plain", "--platform", platforms, "-t", &name, "--push", "--metadata-file", file, context]);
+    lab.ok(&[
+        "build",
+        "--progress=plain",
+        "--platform",
+        platforms,
+        "-t",
+        &name,
+        "--push",
+        "--metadata-file",
+        file,
+        context,
+    ]);
     let facts: Value = serde_json::from_slice(&fs::read(&metadata).expect("it is written")).expect("JSON");
     let (digest, index) = served(&name);
     assert_eq!(facts["containerimage.digest"], json!(digest));
@@ -256,7 +268,13 @@ fn layers_are_on_their_way_before_the_last_step_ends() {
     eventually("two layers are in the registry", || registry.blobs("app").len() == 2);
     assert!(registry.asked("PUT", "/manifests/").is_empty(), "the image is not there yet");
     let mounts = lab.root().join("mounts");
-    let open = || fs::read_dir(&mounts).into_iter().flatten().flatten().any(|mount| fs::write(mount.path().join("fs/open"), "").is_ok());
+    let open = || {
+        fs::read_dir(&mounts)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|mount| fs::write(mount.path().join("fs/open"), "").is_ok())
+    };
     assert!(open(), "the cache mount is in the store");
     let ran = build.finish();
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -298,7 +316,12 @@ fn what_breaks_for_a_moment_is_not_noticed() {
     let context = lab.project(APP, &[("greeting", "hi\n")]);
     registry.proxy.fault("HEAD", "/blobs/", 1, Fault::busy("0"));
     registry.proxy.fault("PUT", "/blobs/uploads/", 1, Fault::CutRequest(500));
-    registry.proxy.fault("POST", "/blobs/uploads/", 1, Fault::Answer("503 Service Unavailable", String::new(), String::new()));
+    registry.proxy.fault(
+        "POST",
+        "/blobs/uploads/",
+        1,
+        Fault::Answer("503 Service Unavailable", String::new(), String::new()),
+    );
     registry.proxy.fault("PUT", "/manifests/", 1, Fault::LoseAnswer);
     lab.ok(&["build", "--progress=plain", "--push", "-t", &name, context.to_str().expect("UTF-8")]);
     assert_eq!(layers(&served(&name).1).len(), 3);
@@ -371,16 +394,22 @@ fn a_damaged_blob_does_not_leave_the_store() {
 #[test]
 fn bake_pushes_its_targets() {
     let (lab, registry) = (Lab::new(), Watched::start());
-    let context = lab.project("FROM busybox AS base\nRUN echo base > /base\nFROM base AS a\nCOPY a /a\nFROM base AS b\nCOPY b /b\n", &[
-        ("a", "a"),
-        ("b", "b"),
-        ("docker-bake.hcl", &format!(
-            "group \"default\" {{ targets = [\"a\", \"b\"] }}\n\
+    let context = lab.project(
+        "FROM busybox AS base\nRUN echo base > /base\nFROM base AS a\nCOPY a /a\nFROM base AS b\nCOPY b /b\n",
+        &[
+            ("a", "a"),
+            ("b", "b"),
+            (
+                "docker-bake.hcl",
+                &format!(
+                    "group \"default\" {{ targets = [\"a\", \"b\"] }}\n\
              target \"a\" {{\n target = \"a\"\n tags = [\"{host}/both:a\"]\n output = [\"type=registry\"]\n}}\n\
              target \"b\" {{\n target = \"b\"\n tags = [\"{host}/both:b\"]\n output = [\"type=image,push=true\"]\n}}\n",
-            host = registry.host()
-        )),
-    ]);
+                    host = registry.host()
+                ),
+            ),
+        ],
+    );
     let mut command = lab.command(&["bake", "--progress=plain", "--metadata-file", "out.json"]);
     let ran = Ran::of(command.current_dir(&context).output().expect("builder starts"));
     assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -69,7 +69,18 @@ fn context(place: &Path, time: &str, owner: &str) -> PathBuf {
         fs::set_permissions(place.join(directory), fs::Permissions::from_mode(0o755)).expect("ours");
     }
     tool("chown", &["-hR".as_ref(), owner.as_ref(), place.as_ref()]);
-    tool("find", &[place.as_ref(), "-exec".as_ref(), "touch".as_ref(), "-hd".as_ref(), time.as_ref(), "{}".as_ref(), "+".as_ref()]);
+    tool(
+        "find",
+        &[
+            place.as_ref(),
+            "-exec".as_ref(),
+            "touch".as_ref(),
+            "-hd".as_ref(),
+            time.as_ref(),
+            "{}".as_ref(),
+            "+".as_ref(),
+        ],
+    );
     place.to_owned()
 }
 
@@ -161,7 +172,15 @@ fn another_user_makes_the_same_image() {
     let as_user = |lab: &Lab, args: &[&str]| {
         let command = lab.command(args);
         let mut other = std::process::Command::new("setpriv");
-        other.args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "--map-root-user", "--mount"]);
+        other.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+        ]);
         other.arg(command.get_program()).args(args).env("SOURCE_DATE_EPOCH", "1700000000").env("HOME", lab.path());
         for (name, value) in command.get_envs() {
             other.envs(value.map(|value| (name, value)));

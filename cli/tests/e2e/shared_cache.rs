@@ -1,6 +1,7 @@
 //! Shared caches: what one machine built is not built by another.
 
 mod mounts;
+mod objects;
 mod registries;
 
 use std::collections::BTreeSet;
@@ -143,6 +144,8 @@ fn a_directory_is_shared_and_does_not_grow() {
     let context = project(&one, "one");
     build(&one, &context, &[&to(&cache, ",mode=max")]);
     let first = blobs(&cache);
+    build(&one, &context, &[&to(&cache, ",mode=max"), "-o", "type=cacheonly"]);
+    assert_eq!(blobs(&cache), first);
     // Again by another machine that found everything: the same bytes.
     build(&two, &project(&two, "one"), &[&from(&cache), &to(&cache, ",mode=max")]);
     assert_eq!(blobs(&cache), first);

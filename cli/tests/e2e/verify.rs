@@ -19,7 +19,10 @@ fn failures(lab: &Lab, target: &str) -> Vec<String> {
     let failed: Vec<String> = checks
         .iter()
         .filter(|check| check["result"] == "failed")
-        .map(|check| format!("{} {}: {}", check["what"].as_str().unwrap(), check["compared"].as_str().unwrap(), check["reason"].as_str().unwrap()))
+        .map(|check| {
+            let [what, compared, reason] = ["what", "compared", "reason"].map(|key| check[key].as_str().expect(key));
+            format!("{what} {compared}: {reason}")
+        })
         .collect();
     assert_eq!(ran.code, i32::from(!failed.is_empty()), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(report[0]["failed"], failed.len());
@@ -157,7 +160,8 @@ fn replace(layout: &Path, descriptor: &Value, bytes: &[u8]) {
     let hex = digest.split_whitespace().next().expect("a digest").to_owned();
     fs::rename(&temporary, layout.join("blobs/sha256").join(&hex)).expect("the same directory");
     let new = format!("sha256:{hex}");
-    let mut parents: Vec<PathBuf> = fs::read_dir(layout.join("blobs/sha256")).expect("blobs").flatten().map(|entry| entry.path()).collect();
+    let mut parents: Vec<PathBuf> =
+        fs::read_dir(layout.join("blobs/sha256")).expect("blobs").flatten().map(|entry| entry.path()).collect();
     parents.push(layout.join("index.json"));
     for parent in parents {
         let Ok(text) = fs::read_to_string(&parent) else { continue };

@@ -106,6 +106,7 @@ pub fn freeze(holder: Holder) -> Result<Frozen, FreezeError> {
     let first = *processes(holder).map_err(FreezeError::Gone)?.first().ok_or(FreezeError::Unsupported)?;
     for version in [Version::One, Version::Two] {
         let Some(home) = group_of(first, version) else { continue };
+        sweep(version, &home);
         let group = home.join(format!("{PREFIX}{}", std::process::id()));
         match fs::create_dir(&group) {
             Ok(()) => {}
@@ -152,11 +153,34 @@ pub(super) fn release_abandoned(holder: Holder) {
     let Some(first) = processes(holder).ok().and_then(|all| all.first().copied()) else { return };
     for version in [Version::One, Version::Two] {
         let Some(group) = group_of(first, version) else { continue };
-        let maker = group.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)).map(str::to_owned);
-        if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
+        if is_abandoned(&group) {
             release(version, &group, &HashMap::new());
         }
     }
+}
+
+/// Lets everything go on that stands still for a process that was killed, as far as it is in the group of this process.
+pub fn release_all_abandoned() {
+    for version in [Version::One, Version::Two] {
+        if let Some(home) = i32::try_from(std::process::id()).ok().and_then(|pid| group_of(pid, version)) {
+            sweep(version, &home);
+        }
+    }
+}
+
+/// The same for all that are found in a group, whatever container they were for.
+fn sweep(version: Version, home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        if is_abandoned(&entry.path()) {
+            release(version, &entry.path(), &HashMap::new());
+        }
+    }
+}
+
+/// Whether a group was made by a process that is gone.
+fn is_abandoned(group: &Path) -> bool {
+    let maker = group.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX));
+    maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists())
 }
 
 fn release(version: Version, group: &Path, homes: &HashMap<i32, PathBuf>) {

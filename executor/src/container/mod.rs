@@ -27,7 +27,7 @@ use builder_cache::{ActiveLayer, HeldContainer, Holder, Snapshot, Store};
 use oci_spec::runtime::Mount;
 
 pub use commit::commit;
-pub use freeze::{FreezeError, Frozen, freeze};
+pub use freeze::{FreezeError, Frozen, freeze, release_all_abandoned};
 pub use process::kill;
 pub use view::View;
 
@@ -92,6 +92,15 @@ impl Changes {
     }
 }
 
+/// A container that could not be started.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// Why.
+    pub error: OpError,
+    /// What stays of it.
+    pub held: Option<HeldContainer>,
+}
+
 /// A container that was started. Dropping it kills what runs in it.
 #[derive(Debug)]
 pub struct Container {
@@ -116,7 +125,7 @@ impl Container {
         stdio: Stdio,
     ) -> Result<Self, OpError> {
         Self::start_on(Changes::Dropped(store.new_layer()?), store, driver, sandbox, snapshot, options, stdio)
-            .map_err(|(error, _)| error)
+            .map_err(|not| not.error)
     }
 
     /// Starts a container that stays when it has ended, and writes down that it runs. Must be called inside a tokio
@@ -132,13 +141,8 @@ impl Container {
         snapshot: &Snapshot,
         options: &ContainerOptions,
         stdio: Stdio,
-    ) -> Result<Self, (OpError, Option<HeldContainer>)> {
-        Self::start_on(Changes::Kept(held), store, driver, sandbox, snapshot, options, stdio).map_err(
-            |(error, changes)| match changes {
-                Changes::Kept(held) => (error, Some(held)),
-                Changes::Dropped(_) => (error, None),
-            },
-        )
+    ) -> Result<Self, Box<NotStarted>> {
+        Self::start_on(Changes::Kept(held), store, driver, sandbox, snapshot, options, stdio)
     }
 
     fn start_on(
@@ -149,7 +153,7 @@ impl Container {
         snapshot: &Snapshot,
         options: &ContainerOptions,
         stdio: Stdio,
-    ) -> Result<Self, (OpError, Changes)> {
+    ) -> Result<Self, Box<NotStarted>> {
         let (upper, work, own) = changes.directories();
         let start = || -> Result<(RootMount, Running), OpError> {
             let root = driver.mount(store, snapshot, Some((&upper, &work)), Purpose::Sandbox)?;
@@ -174,7 +178,13 @@ impl Container {
         };
         match start() {
             Ok((root, running)) => Ok(Self { running, root, changes }),
-            Err(error) => Err((error, changes)),
+            Err(error) => Err(Box::new(NotStarted {
+                error,
+                held: match changes {
+                    Changes::Kept(held) => Some(held),
+                    Changes::Dropped(_) => None,
+                },
+            })),
         }
     }
 

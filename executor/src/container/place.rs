@@ -98,7 +98,7 @@ impl Place {
     /// Whether it is in a file system that the kernel makes up.
     pub fn is_kernels(&self) -> bool {
         let (Self::Directory(fd) | Self::Other { parent: fd, .. } | Self::Missing { parent: fd, .. }) = self;
-        fstatfs(fd).is_ok_and(|found| KERNEL.contains(&i64::from(found.f_type)))
+        fstatfs(fd).is_ok_and(|found| KERNEL.contains(&found.f_type))
     }
 }
 

@@ -13,7 +13,7 @@ use ureq::{Agent, SendBody};
 
 use super::certificates::{CertificateError, Tls, machine};
 use super::failure::{Cause, Failure};
-use super::{proxy, url};
+use super::{Backoff, proxy, url};
 
 /// How many unused connections to one host are kept.
 const IDLE: usize = 16;
@@ -28,11 +28,13 @@ pub struct Patience {
     pub connect: Duration,
     /// For a server that is silent: before it answers, and in the middle of a body.
     pub silence: Duration,
+    /// Before what failed is tried again.
+    pub pauses: &'static [Duration],
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(30), silence: Duration::from_mins(1) }
+        Self { connect: Duration::from_secs(30), silence: Duration::from_mins(1), pauses: Backoff::USUAL }
     }
 }
 
@@ -58,7 +60,6 @@ struct Way {
 }
 
 /// What is asked.
-#[derive(Debug)]
 pub struct Request<'a, 'b> {
     /// The method.
     pub method: Method,
@@ -68,6 +69,17 @@ pub struct Request<'a, 'b> {
     pub headers: &'a [(HeaderName, String)],
     /// What is sent.
     pub body: Body<'b>,
+}
+
+impl fmt::Debug for Request<'_, '_> {
+    /// Without the headers, which may hold what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("url", &url::without_credentials(self.url))
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is sent with a request.
@@ -161,7 +173,7 @@ impl Agents {
             return Ok(agent.clone());
         }
         let proxy = way.proxy.as_deref().map(ureq::Proxy::new).transpose().map_err(AgentError::Proxy)?;
-        let Patience { connect, silence } = self.patience;
+        let Patience { connect, silence, .. } = self.patience;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(self.redirects)

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_work_that_is_over() {
-        assert!(!pause(Duration::from_secs(3600), || true));
+        assert!(!pause(Duration::from_hours(1), || true));
         assert!(pause(Duration::ZERO, || false));
     }
 }

@@ -28,8 +28,13 @@ pub struct LayerBlob {
 /// The digest and size of a layer's tar. Computed at the first call and remembered; a layer that came with an image
 /// has those of the tar that it came as.
 pub fn diff_id(store: &Store, layer: &LayerId) -> Result<LayerTar, Error> {
-    let meta = store.layer(layer)?.meta;
-    if let (Some(diff_id), Some(size)) = (meta.diff_id, meta.tar_size) {
+    let mut known = store.layer(layer)?;
+    if known.absent && known.meta.tar_size.is_none() {
+        // What its files would be written as is not what it came as.
+        store.provide(&[*layer])?;
+        known = store.layer(layer)?;
+    }
+    if let (Some(diff_id), Some(size)) = (known.meta.diff_id, known.meta.tar_size) {
         return Ok(LayerTar { diff_id, size });
     }
     let tar = write_layer(&store.part_dirs(layer)?, &WriteOptions::default(), &mut io::sink())?;
@@ -161,7 +166,12 @@ fn source_blob(store: &Store, layer: &LayerId, options: &WriteOptions) -> Result
     if options.clamp.is_some() {
         return Ok(None);
     }
-    Ok(store.layer(layer)?.meta.source_blob)
+    let source = store.layer(layer)?.meta.source_blob;
+    if let Some(source) = &source {
+        // That of an absent layer is elsewhere.
+        store.provide_blob(layer, source)?;
+    }
+    Ok(source)
 }
 
 fn copy_source(store: &Store, source: &BlobDigest, out: &mut BlockWriter) -> Result<(), Error> {

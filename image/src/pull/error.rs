@@ -35,7 +35,7 @@ pub enum Error {
         /// Where it came from.
         location: String,
         /// Why not.
-        source: layer::Error,
+        source: Box<layer::Error>,
     },
     /// A layer's blob can't be kept.
     #[error("the layer {blob} can't be written to the store")]
@@ -124,7 +124,7 @@ impl Error {
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error, builder_cache::Error::DigestMismatch { .. }),
-            Self::Unpack { source, .. } => !matches!(source, layer::Error::DiffId { .. } | layer::Error::Tar(_)),
+            Self::Unpack { source, .. } => !matches!(**source, layer::Error::DiffId { .. } | layer::Error::Tar(_)),
             Self::Keep { .. } => true,
             _ => self.is_cancelled(),
         }

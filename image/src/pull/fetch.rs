@@ -154,7 +154,7 @@ struct Staged {
 
 /// What came of a layer that was taken.
 enum Outcome {
-    Unpacked(ActiveLayer, Applied, BlobInfo),
+    Unpacked(Box<(ActiveLayer, Applied, BlobInfo)>),
     /// Another process has filled it.
     Filled,
     /// Another process is filling it.
@@ -214,7 +214,8 @@ impl Work<'_> {
             Fill::Take(active) => match self.unpack(&wanted, active) {
                 Ok(Outcome::Filled) => self.note(&wanted, State::Done),
                 Ok(Outcome::Busy) => self.later(wanted),
-                Ok(Outcome::Unpacked(active, applied, blob)) => {
+                Ok(Outcome::Unpacked(unpacked)) => {
+                    let (active, applied, blob) = *unpacked;
                     let staged = Staged { wanted, active, applied, blob };
                     if staged.applied.implied.is_empty() {
                         self.commit(staged)?;
@@ -274,7 +275,7 @@ impl Work<'_> {
                     }
                 };
                 match done {
-                    Ok(applied) => return Ok(Outcome::Unpacked(fresh, applied, source.blob)),
+                    Ok(applied) => return Ok(Outcome::Unpacked(Box::new((fresh, applied, source.blob)))),
                     Err(error) if error.is_final() || self.provider.stop.is_over() => return Err(error),
                     Err(error) => {
                         // A blob that was damaged in the store is fetched again.
@@ -315,7 +316,7 @@ impl Work<'_> {
             let Some((staged, below)) = ready else { return Ok(()) };
             let lowers: Vec<PathBuf> = self.store.lower_dirs(&below)?;
             inherit_parents(staged.active.upper(), &staged.applied.implied, &lowers)
-                .map_err(|source| self.unpacking(&staged, source))?;
+                .map_err(|source| Self::unpacking(&staged, source))?;
             self.commit(staged)?;
         }
     }
@@ -369,9 +370,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn unpacking(&self, staged: &Staged, source: LayerError) -> Error {
+    fn unpacking(staged: &Staged, source: LayerError) -> Error {
         let location = staged.wanted.sources.first().map(|source| place(&source.location)).unwrap_or_default();
-        Error::Unpack { blob: staged.blob.digest, location, source }
+        Error::Unpack { blob: staged.blob.digest, location, source: Box::new(source) }
     }
 
     fn note(&self, wanted: &Wanted, state: State) {

@@ -18,6 +18,7 @@ use crate::block::{Pulled, Stopped, pull};
 use crate::http::Stop;
 use crate::layer::{Applied, ApplyOptions, apply_layer};
 use crate::registry;
+use crate::remote_cache::guarded_place;
 use crate::tar::Limits;
 use crate::transfer::{State, Watch};
 
@@ -121,7 +122,7 @@ impl Transfer<'_> {
     }
 
     fn unpacking(&self, source: crate::layer::Error) -> Error {
-        Error::Unpack { blob: self.source.blob.digest, location: self.place(), source }
+        Error::Unpack { blob: self.source.blob.digest, location: self.place(), source: Box::new(source) }
     }
 
     fn reading(&self, error: io::Error) -> Error {
@@ -142,7 +143,7 @@ impl Transfer<'_> {
 
 /// A location for people.
 pub(super) fn place(location: &str) -> String {
-    location.split_once(':').map_or(location, |(_, place)| place).to_owned()
+    guarded_place(location).unwrap_or_else(|| location.split_once(':').map_or(location, |(_, place)| place).to_owned())
 }
 
 /// What was read can't be written.

@@ -77,9 +77,19 @@ impl Scopes {
 #[derive(Debug, Default)]
 pub(super) struct Auth {
     /// Asked for once.
-    login: Mutex<Option<Option<Login>>>,
+    login: Mutex<Known>,
     challenge: Mutex<Option<Challenge>>,
     tokens: Mutex<HashMap<Scopes, Arc<Mutex<Option<Token>>>>>,
+}
+
+/// What is known about the login.
+#[derive(Debug, Default)]
+enum Known {
+    /// Nobody was asked.
+    #[default]
+    Unasked,
+    /// Whoever knows logins was.
+    Login(Option<Login>),
 }
 
 /// How a server wants to be told.
@@ -116,7 +126,7 @@ struct Granted {
 impl Auth {
     /// With this login, whatever else is known.
     pub(super) fn with_login(login: Login) -> Self {
-        Self { login: Mutex::new(Some(Some(login))), ..Self::default() }
+        Self { login: Mutex::new(Known::Login(Some(login))), ..Self::default() }
     }
 
     /// The `Authorization` for a request, as far as is known what the server wants.
@@ -147,7 +157,8 @@ impl Auth {
                 if let Some(token) = slot.as_ref().filter(|token| Instant::now() < token.until) {
                     return Ok(Some(bearer(&token.value)));
                 }
-                let want = Want { realm: &realm, service: service.as_deref(), scopes, login: login.as_ref(), keep: false };
+                let want =
+                    Want { realm: &realm, service: service.as_deref(), scopes, login: login.as_ref(), keep: false };
                 let (token, _) = want.fetch(client, endpoint, what)?;
                 let value = bearer(&token.value);
                 *slot = Some(token);
@@ -209,7 +220,8 @@ impl Auth {
         let Some(Challenge::Bearer { realm, service }) = lock(&self.challenge).clone() else { return Ok(None) };
         let login = self.login(client, endpoint)?;
         let scopes = Scopes::none();
-        let want = Want { realm: &realm, service: service.as_deref(), scopes: &scopes, login: login.as_ref(), keep: true };
+        let want =
+            Want { realm: &realm, service: service.as_deref(), scopes: &scopes, login: login.as_ref(), keep: true };
         let (token, identity) = want.fetch(client, endpoint, what)?;
         lock(&self.tokens).insert(scopes, Arc::new(Mutex::new(Some(token))));
         Ok(identity.map(IdentityToken))
@@ -225,12 +237,12 @@ impl Auth {
 
     fn login(&self, client: &Inner, endpoint: &Endpoint) -> Result<Option<Login>, Error> {
         let mut login = lock(&self.login);
-        if let Some(known) = &*login {
+        if let Known::Login(known) = &*login {
             return Ok(known.clone());
         }
         let found = client.settings.credentials.login(&endpoint.name);
         let found = found.map_err(|source| Error::Credentials { host: endpoint.name.clone(), source })?;
-        *login = Some(found.clone());
+        *login = Known::Login(found.clone());
         Ok(found)
     }
 }
@@ -262,7 +274,8 @@ impl Want<'_> {
                 form = format!("{form}&refresh_token={}", url::encode(token.expose()));
                 let headers = [(header::CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
                 client.insist(|| {
-                    let asked = Asked { method: Method::POST, url: &realm, headers: &headers, secret: None, follow: false };
+                    let asked =
+                        Asked { method: Method::POST, url: &realm, headers: &headers, secret: None, follow: false };
                     client.travel(&asked, Body::Bytes(form.as_bytes()), &tls, what)
                 })?
             }
@@ -287,8 +300,13 @@ impl Want<'_> {
                     }
                 }
                 client.insist(|| {
-                    let asked =
-                        Asked { method: Method::GET, url: &address, headers: &[], secret: secret.as_ref(), follow: true };
+                    let asked = Asked {
+                        method: Method::GET,
+                        url: &address,
+                        headers: &[],
+                        secret: secret.as_ref(),
+                        follow: true,
+                    };
                     client.travel(&asked, Body::None, &tls, what)
                 })?
             }
@@ -308,13 +326,7 @@ impl Want<'_> {
     }
 
     /// Checks that a token server may be told what is secret, and says how TLS is spoken with it.
-    fn trust(
-        &self,
-        client: &Inner,
-        endpoint: &Endpoint,
-        realm: &str,
-        what: &str,
-    ) -> Result<crate::http::Tls, Error> {
+    fn trust(&self, client: &Inner, endpoint: &Endpoint, realm: &str, what: &str) -> Result<crate::http::Tls, Error> {
         let authority = url::authority(realm).unwrap_or_default();
         let host = url::host(realm).unwrap_or_default();
         let own = host.eq_ignore_ascii_case(&endpoint.hostname());
@@ -364,7 +376,7 @@ impl Want<'_> {
         let granted: Granted = serde_json::from_slice(&bytes)
             .map_err(|_| strange("the token server answered something that is no token"))?;
         let value = granted.token.filter(|token| !token.expose().is_empty()).or(granted.access_token);
-        let value = value.filter(|token| is_token(token)).ok_or_else(|| strange("the token server gave no token"))?;
+        let value = value.filter(is_token).ok_or_else(|| strange("the token server gave no token"))?;
         let life = granted.expires_in.filter(|life| life.is_finite() && *life > 0.0).map_or(LIFE, |life| life as u64);
         let life = Duration::from_secs(life.clamp(LIFE, LONGEST_LIFE)).saturating_sub(MARGIN);
         let identity = granted.refresh_token.filter(is_token);
@@ -375,7 +387,9 @@ impl Want<'_> {
 /// What to do when somebody else may be allowed to.
 pub(super) fn hint(host: &str, logged_in: bool) -> String {
     if logged_in {
-        format!("the login for {host} does not allow it; log in again with `builder login {host}` if the password changed")
+        format!(
+            "the login for {host} does not allow it; log in again with `builder login {host}` if the password changed"
+        )
     } else {
         format!("it may not exist, or needs a login: `builder login {host}`")
     }

@@ -54,7 +54,7 @@ impl BlobReader {
             done: 0,
             hasher: Some(Sha256::new()),
             answer: None,
-            backoff: Backoff::new(Backoff::USUAL),
+            backoff: repository.client().backoff(),
             broke_at: 0,
             is_over: false,
         };

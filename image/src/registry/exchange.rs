@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a [(HeaderName, String)],
     pub(super) body: &'a [u8],
     pub(super) scopes: &'a Scopes,
+    /// Redirects are followed, rather than answers.
+    pub(super) follow: bool,
     /// What it is about, for errors.
     pub(super) what: &'a str,
 }
@@ -95,7 +97,9 @@ impl Inner {
             let strange = |reason: String| Error::Answer { what: what.to_owned(), reason };
             let next = answer.location().ok_or_else(|| strange("a redirect leads to no address".to_owned()))?;
             let was_secure = answer.url.starts_with("https:");
-            if was_secure && !next.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")) && !tls.any_certificate
+            if was_secure
+                && !next.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+                && !tls.any_certificate
             {
                 let host = said::clean(url::authority(&next).unwrap_or_default()).unwrap_or_default();
                 return Err(strange(format!("a redirect leads from TLS to {host} without it")));
@@ -116,7 +120,7 @@ impl Inner {
 
     /// Does something until it works, or was tried often enough.
     pub(super) fn insist(&self, mut ask: impl FnMut() -> Result<Answer, Error>) -> Result<Answer, Error> {
-        let mut backoff = Backoff::new(Backoff::USUAL);
+        let mut backoff = self.backoff();
         let mut silences = 0;
         loop {
             let answer = ask();
@@ -137,6 +141,11 @@ impl Inner {
             let Some(time) = backoff.next(asked) else { return answer };
             self.wait(time)?;
         }
+    }
+
+    /// The pauses before what failed is tried again.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.surroundings.patience.pauses)
     }
 
     /// Waits, unless the work is over.
@@ -187,13 +196,8 @@ impl Inner {
             } else {
                 self.tls(url::authority(&url).unwrap_or_default())?
             };
-            let asked = Asked {
-                method: call.method.clone(),
-                url: &url,
-                headers: call.headers,
-                secret,
-                follow: matches!(call.method, Method::GET | Method::HEAD),
-            };
+            let asked =
+                Asked { method: call.method.clone(), url: &url, headers: call.headers, secret, follow: call.follow };
             let body = match call.method {
                 Method::GET | Method::HEAD | Method::DELETE => Body::None,
                 _ => Body::Bytes(call.body),
@@ -237,20 +241,21 @@ impl Inner {
             return Error::Cancelled;
         }
         let host = said::clean(url::authority(url).unwrap_or_default()).unwrap_or_default();
-        let mut reason = failure.reason.clone();
-        match failure.cause {
-            Cause::UnknownIssuer => reason.push_str(&format!(
-                ": put the authority's certificate into /etc/builder/certs.d/{host}/ca.crt, or name it as `ca` in the table \
-                 [registry.\"{host}\"] of builder.toml"
-            )),
-            Cause::ClientCertificate => reason.push_str(&format!(
-                ": put one with its key into /etc/builder/certs.d/{host}/client.cert and client.key"
-            )),
-            Cause::NotTls => reason
-                .push_str(&format!(": if that is meant, set `http = true` in the table [registry.\"{host}\"] of builder.toml")),
-            Cause::Refused => reason.push_str(&format!(" by {host}")),
-            _ => {}
-        }
+        let table = format!("in the table [registry.\"{host}\"] of builder.toml");
+        let advice = match failure.cause {
+            Cause::UnknownIssuer => {
+                format!(
+                    ": put the authority's certificate into /etc/builder/certs.d/{host}/ca.crt, or name it as `ca` {table}"
+                )
+            }
+            Cause::ClientCertificate => {
+                format!(": put one with its key into /etc/builder/certs.d/{host}/client.cert and client.key")
+            }
+            Cause::NotTls => format!(": if that is meant, set `http = true` {table}"),
+            Cause::Refused => format!(" by {host}"),
+            _ => String::new(),
+        };
+        let reason = format!("{}{advice}", failure.reason);
         Error::Connection { what: what.to_owned(), reason, cause: failure.cause }
     }
 

@@ -48,7 +48,8 @@ impl Endpoint {
     pub(super) fn of(host: &str, settings: &Settings, certificates: &[PathBuf]) -> Result<Self, Error> {
         let set = settings.hosts.get(host);
         let authority = if host == DOCKER { DOCKER_SERVER } else { host };
-        if url::host(&format!("https://{authority}/")).is_none_or(|found| found.is_empty() || authority.contains(['/', '@', '?', '#']))
+        if url::host(&format!("https://{authority}/"))
+            .is_none_or(|found| found.is_empty() || authority.contains(['/', '@', '?', '#']))
         {
             return Err(wrong("registry", host, "name a host, with a port if it has one"));
         }
@@ -151,20 +152,14 @@ fn schemes(authority: &str, set: &HostSettings, tls: &Tls, named: Option<&'stati
     match (named, set.http) {
         (Some(scheme), _) => vec![scheme],
         (None, Some(true)) => vec!["http"],
-        (None, Some(false)) => vec!["https"],
         (None, None) if url::is_loopback(&host) && !has_certificates && !set.insecure => vec!["http", "https"],
         (None, None) if url::is_loopback(&host) || set.insecure => vec!["https", "http"],
-        (None, None) => vec!["https"],
+        (None, Some(false) | None) => vec!["https"],
     }
 }
 
 /// What TLS needs for a host: what is configured, and what lies in the directories of certificates.
-pub(super) fn tls(
-    name: &str,
-    authority: &str,
-    set: &HostSettings,
-    certificates: &[PathBuf],
-) -> Result<Tls, Error> {
+pub(super) fn tls(name: &str, authority: &str, set: &HostSettings, certificates: &[PathBuf]) -> Result<Tls, Error> {
     let mut tls = Tls {
         any_certificate: set.insecure,
         authorities: set.ca.clone(),

@@ -73,7 +73,15 @@ impl Registry {
         let target = url::with_query(&format!("{base}/v1/search"), "q", term);
         let target = url::with_query(&target, "n", &limit.max(1).to_string());
         let scopes = Scopes::none();
-        let call = Call { method: Method::GET, target: &target, headers: &[], body: &[], scopes: &scopes, what: host };
+        let call = Call {
+            method: Method::GET,
+            target: &target,
+            headers: &[],
+            body: &[],
+            scopes: &scopes,
+            follow: true,
+            what: host,
+        };
         let mut answer = self.0.call(&endpoint, &call)?;
         match answer.status() {
             200 => {}
@@ -82,7 +90,11 @@ impl Registry {
         }
         let bytes = self.0.bytes(&mut answer, PAGE_LIMIT, host)?;
         let Ok(found) = serde_json::from_slice::<Found>(&bytes) else {
-            return if is_hub { Err(strange(host, "it answers a search with no list")) } else { self.look_through(host, term, limit) };
+            return if is_hub {
+                Err(strange(host, "it answers a search with no list"))
+            } else {
+                self.look_through(host, term, limit)
+            };
         };
         let hit = |one: FoundOne| {
             Some(Hit {
@@ -116,7 +128,10 @@ impl Inner {
         if endpoint.schemes().len() > 1 {
             let scopes = Scopes::none();
             let what = endpoint.name.as_str();
-            self.call(endpoint, &Call { method: Method::GET, target: "", headers: &[], body: &[], scopes: &scopes, what })?;
+            self.call(
+                endpoint,
+                &Call { method: Method::GET, target: "", headers: &[], body: &[], scopes: &scopes, follow: true, what },
+            )?;
         }
         Ok(endpoint.schemes().first().copied().unwrap_or("https"))
     }
@@ -135,7 +150,7 @@ impl Inner {
         let mut next = format!("{target}?n={PAGE}");
         let mut seen = BTreeSet::new();
         while seen.len() < PAGES && seen.insert(next.clone()) {
-            let call = Call { method: Method::GET, target: &next, headers: &[], body: &[], scopes, what };
+            let call = Call { method: Method::GET, target: &next, headers: &[], body: &[], scopes, follow: true, what };
             let mut answer = self.call(endpoint, &call)?;
             if answer.status() == 400 && seen.len() == 1 && next != target {
                 // Some know nothing of pages, or have smaller ones.

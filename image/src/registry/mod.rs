@@ -123,10 +123,19 @@ impl Registry {
 
     /// Tries a login. A token is what is to be kept in place of the password.
     pub fn check_login(&self, host: &str, login: &Login) -> Result<Option<IdentityToken>, Error> {
+        let host = usual(host);
         let mut endpoint = Endpoint::of(host, &self.0.settings, &self.0.surroundings.certificates)?;
         // What the server wants is learned without the login, so that it goes nowhere before.
         let scopes = Scopes::none();
-        let call = Call { method: Method::GET, target: "", headers: &[], body: &[], scopes: &scopes, what: host };
+        let call = Call {
+            method: Method::GET,
+            target: "",
+            headers: &[],
+            body: &[],
+            scopes: &scopes,
+            follow: true,
+            what: host,
+        };
         endpoint.auth = Auth::default();
         let mut answer = self.0.reach(&endpoint, &call, None)?;
         if answer.status() != 401 {
@@ -143,10 +152,15 @@ impl Registry {
     }
 }
 
+/// A host as references have it.
+fn usual(host: &str) -> &str {
+    if host == "index.docker.io" || host == "registry-1.docker.io" { host::DOCKER } else { host }
+}
+
 impl Inner {
     /// The server of a host.
     fn endpoint(&self, host: &str) -> Result<Arc<Endpoint>, Error> {
-        let host = if host == "index.docker.io" || host == "registry-1.docker.io" { host::DOCKER } else { host };
+        let host = usual(host);
         self.remembered(host, || Endpoint::of(host, &self.settings, &self.surroundings.certificates))
     }
 
@@ -161,11 +175,7 @@ impl Inner {
         set.mirrors.iter().map(mirror).collect()
     }
 
-    fn remembered(
-        &self,
-        key: &str,
-        make: impl FnOnce() -> Result<Endpoint, Error>,
-    ) -> Result<Arc<Endpoint>, Error> {
+    fn remembered(&self, key: &str, make: impl FnOnce() -> Result<Endpoint, Error>) -> Result<Arc<Endpoint>, Error> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = endpoints.get(key) {
             return Ok(Arc::clone(known));
@@ -184,7 +194,8 @@ impl Inner {
     fn ping(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let scopes = Scopes::none();
         let what = endpoint.name.as_str();
-        let call = Call { method: Method::GET, target: "", headers: &[], body: &[], scopes: &scopes, what };
+        let call =
+            Call { method: Method::GET, target: "", headers: &[], body: &[], scopes: &scopes, follow: true, what };
         let mut answer = self.call(endpoint, &call)?;
         if answer.status() == 200 { Ok(()) } else { Err(self.refused(&mut answer, what, endpoint)) }
     }

@@ -57,12 +57,7 @@ pub(super) fn list(
 }
 
 /// Notes a manifest with a subject under the tag of that subject, for a registry that did not.
-pub(super) fn note(
-    repository: &Repository,
-    media_type: &str,
-    bytes: &[u8],
-    digest: &BlobDigest,
-) -> Result<(), Error> {
+pub(super) fn note(repository: &Repository, media_type: &str, bytes: &[u8], digest: &BlobDigest) -> Result<(), Error> {
     let Ok(manifest) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
     let subject = manifest.get("subject").and_then(|subject| subject.get("digest")).and_then(Value::as_str);
     let Some(subject) = subject.and_then(|subject| subject.parse::<BlobDigest>().ok()) else { return Ok(()) };

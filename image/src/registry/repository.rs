@@ -11,8 +11,8 @@ use super::auth::Scopes;
 use super::exchange::{Answer, Call};
 use super::host::Endpoint;
 use super::{BlobReader, Error, Fetched, Head, Inner, Registry, Which};
-use crate::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use crate::http::Method;
+use crate::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 
 /// The biggest manifest that is taken; registries take no bigger ones.
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
@@ -67,13 +67,13 @@ impl Repository {
     /// A manifest or index; its digest was checked. Mirrors are asked first.
     pub fn manifest(&self, which: &Which) -> Result<Fetched, Error> {
         let what = format!("{}{which}", self.name());
-        self.from_any(|source| self.manifest_of(source, which, &what))
+        self.any_of_them(|source| self.manifest_of(source, which, &what))
     }
 
     /// What a manifest is, without it; nothing when it is not there. Mirrors are asked first.
     pub fn head(&self, which: &Which) -> Result<Option<Head>, Error> {
         let what = format!("{}{which}", self.name());
-        let found = self.from_any(|source| {
+        let found = self.any_of_them(|source| {
             let mut answer = self.ask_manifest(source, Method::HEAD, which, &what)?;
             if answer.status() != 200 {
                 return Err(self.client().refused(&mut answer, &what, &source.endpoint));
@@ -103,7 +103,7 @@ impl Repository {
     /// A blob that is kept in memory (a config); its digest was checked.
     pub fn small_blob(&self, digest: &BlobDigest, limit: u64) -> Result<Vec<u8>, Error> {
         let what = format!("{}@{digest}", self.name());
-        self.from_any(|source| {
+        self.any_of_them(|source| {
             let target = format!("{}/blobs/{digest}", source.path);
             let scopes = Scopes::pull(&source.path);
             let mut answer = self.call(source, Method::GET, &target, &[], &[], &scopes, &what)?;
@@ -127,9 +127,12 @@ impl Repository {
         let source = self.home()?;
         let target = format!("{}/blobs/{digest}", source.path);
         let scopes = Scopes::push(&source.path);
-        let mut answer = self.call(&source, Method::HEAD, &target, &[], &[], &scopes, &what)?;
+        let (method, scopes) = (Method::HEAD, &scopes);
+        let call = Call { method, target: &target, headers: &[], body: &[], scopes, follow: false, what: &what };
+        let mut answer = self.client().call(&source.endpoint, &call)?;
         match answer.status() {
-            200 => Ok(true),
+            // One that the registry sends somebody elsewhere for is there; elsewhere may know only how to give it.
+            200 | 301..=303 | 307 | 308 => Ok(true),
             404 => Ok(false),
             _ => Err(self.client().refused(&mut answer, &what, &source.endpoint)),
         }
@@ -185,7 +188,7 @@ impl Repository {
     /// All tags, sorted. Mirrors are asked first.
     pub fn tags(&self) -> Result<Vec<String>, Error> {
         let name = self.name();
-        self.from_any(|source| super::list::tags(self.client(), source, &name))
+        self.any_of_them(|source| super::list::tags(self.client(), source, &name))
     }
 
     /// The manifests that say they belong to another one.
@@ -235,7 +238,7 @@ impl Repository {
     }
 
     /// The answer of the first who has one; the registry's own error if nobody does.
-    fn from_any<T>(&self, mut ask: impl FnMut(&Source) -> Result<T, Error>) -> Result<T, Error> {
+    fn any_of_them<T>(&self, mut ask: impl FnMut(&Source) -> Result<T, Error>) -> Result<T, Error> {
         let mut sources = self.sources()?;
         let home = sources.pop();
         for mirror in &sources {
@@ -287,7 +290,8 @@ impl Repository {
         scopes: &Scopes,
         what: &str,
     ) -> Result<Answer, Error> {
-        self.client().call(&source.endpoint, &Call { method, target, headers, body, scopes, what })
+        let follow = matches!(method, Method::GET | Method::HEAD);
+        self.client().call(&source.endpoint, &Call { method, target, headers, body, scopes, follow, what })
     }
 }
 

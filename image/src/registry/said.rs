@@ -40,8 +40,10 @@ fn of(document: &Value) -> Option<String> {
 
 /// A text of a server without what could confuse a terminal or fill it.
 pub(super) fn clean(text: &str) -> Option<String> {
-    let is_odd =
-        |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     let spaced: String = text.chars().take(4 * SHOW).map(|c| if is_odd(c) { ' ' } else { c }).collect();
     let mut whole = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = whole.char_indices().nth(SHOW) {

@@ -11,7 +11,10 @@ use super::exchange::{Answer, Asked, is_passing};
 use super::repository::{Repository, Source};
 use super::{Error, Inner, Stop};
 use crate::http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
-use crate::http::{Backoff, Body, Method, retry_after, url};
+use crate::http::{Body, Method, retry_after, url};
+
+/// After so many more bytes have arrived all retries are there again.
+const PROGRESS: u64 = 1 << 20;
 
 /// How often an upload is begun anew when the registry lost it.
 const RESTARTS: usize = 3;
@@ -99,7 +102,7 @@ pub(super) fn push(
 impl Upload<'_> {
     fn run(&self) -> Result<(), Error> {
         let client = self.repository.client();
-        let mut backoff = Backoff::new(Backoff::USUAL);
+        let mut backoff = client.backoff();
         let mut restarts = 0;
         let kept = sessions(client).remove(&(self.repository.name(), *self.digest));
         let mut session = match kept {
@@ -115,7 +118,7 @@ impl Upload<'_> {
                     client.wait(time)?;
                     match self.status(&session)? {
                         Some(there) => {
-                            if there.offset > before {
+                            if there.offset >= before + PROGRESS {
                                 backoff.restart();
                             }
                             session = there;
@@ -158,20 +161,13 @@ impl Upload<'_> {
         let client = self.repository.client();
         let endpoint = &self.source.endpoint;
         let target = url::with_query(&session.location, "digest", &self.digest.to_string());
-        let mut headers: Vec<(HeaderName, String)> =
-            vec![(CONTENT_TYPE, "application/octet-stream".to_owned())];
+        let mut headers: Vec<(HeaderName, String)> = vec![(CONTENT_TYPE, "application/octet-stream".to_owned())];
         if session.offset > 0 && session.offset < self.size {
             headers.push((CONTENT_RANGE, format!("{}-{}", session.offset, self.size - 1)));
         }
         let home = endpoint.schemes().iter().any(|scheme| url::origin(&endpoint.base(scheme)) == url::origin(&target));
-        let secret = match home {
-            true => endpoint.auth.header(client, endpoint, &self.scopes, &self.what)?,
-            false => None,
-        };
-        let tls = match home {
-            true => endpoint.tls.clone(),
-            false => client.tls(url::authority(&target).unwrap_or_default())?,
-        };
+        let secret = if home { endpoint.auth.header(client, endpoint, &self.scopes, &self.what)? } else { None };
+        let tls = if home { endpoint.tls.clone() } else { client.tls(url::authority(&target).unwrap_or_default())? };
         let failed = |source: io::Error| Error::Source { what: self.what.clone(), source };
         let mut stream = Counted {
             inner: (self.open)(session.offset).map_err(failed)?,

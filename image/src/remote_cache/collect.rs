@@ -105,14 +105,15 @@ pub fn collect(
     mode: Mode,
 ) -> Result<Collected, Error> {
     let mut collector = Collector { store, imports, bases, graph: Graph::default() };
+    for target in targets {
+        collector.walk(target.recipe)?;
+    }
+    // After the walk: of equal layers the first one counts, whatever is known of them before.
     let mut wanted = HashSet::new();
     for target in targets {
         for layer in &target.snapshot.layers {
             wanted.insert(collector.stored(*layer)?);
         }
-    }
-    for target in targets {
-        collector.walk(target.recipe)?;
     }
     Ok(collector.graph.finish((mode == Mode::Min).then_some(&wanted)))
 }

@@ -58,7 +58,7 @@ pub enum Error {
         digest: BlobDigest,
     },
     /// Reading or writing failed.
-    #[error("the cache at {place} can't be {action}: {source}")]
+    #[error("the cache at {place} can't be {action}")]
     Io {
         /// Where.
         place: String,
@@ -68,12 +68,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A place of another kind failed.
-    #[error("the cache at {place}: {source}")]
+    #[error("the cache at {place}: {reason}")]
     Other {
         /// Where.
         place: String,
-        /// Why.
-        source: Box<dyn StdError + Send + Sync>,
+        /// Why. It tells its own causes itself.
+        reason: Box<dyn StdError + Send + Sync>,
     },
     /// What is to be sent is not to be had any more.
     #[error("the layer {layer} of step `{step}` is not there to be sent: {reason}")]

@@ -40,9 +40,12 @@ pub fn inline(
             // What was collected is not of this image alone.
             Held::Import(..) => return Ok(None),
         };
-        let place = places.get(id).and_then(|&position| Some((position, diff_ids.get(position)?)));
-        let Some((position, diff_id)) = place else { return Ok(None) };
         let meta = store.layer(id)?.meta;
+        // One that is equal to a layer of the image is that layer.
+        let equal = || diff_ids.iter().position(|diff_id| meta.diff_id == Some(*diff_id));
+        let place = places.get(id).copied().or_else(equal);
+        let place = place.and_then(|position| Some((position, diff_ids.get(position)?)));
+        let Some((position, diff_id)) = place else { return Ok(None) };
         layers.push(LayerEntry {
             diff_id: *diff_id,
             tar_size: meta.tar_size.filter(|_| meta.diff_id == Some(*diff_id)),

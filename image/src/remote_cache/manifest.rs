@@ -36,7 +36,10 @@ pub(super) struct Read {
 
 /// An entry of an index.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Child {
+    #[serde(default)]
+    pub(super) media_type: String,
     pub(super) digest: BlobDigest,
 }
 

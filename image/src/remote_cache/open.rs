@@ -13,6 +13,8 @@ use super::format::{CONFIG_LIMIT, CONFIG_TYPE};
 use super::inline::INLINE_KEY;
 use super::manifest::{self, MANIFEST_LIMIT};
 
+/// What the media type of the config of BuildKit's caches begins with.
+const BUILDKIT: &str = "application/vnd.buildkit.cacheconfig.";
 /// How many platforms of an index are looked into.
 const MOST_PLATFORMS: usize = 32;
 
@@ -34,6 +36,11 @@ pub fn open(backend: &Arc<dyn Backend>) -> Result<Vec<Opened>, Error> {
     let place = backend.name();
     let bytes = backend.manifest(None)?.ok_or_else(|| Error::Missing(place.clone()))?;
     let read = parse(&place, &bytes)?;
+    let types = read.manifests.iter().map(|child| &child.media_type);
+    if types.chain(read.config.iter().map(|config| &config.media_type)).any(|kind| kind.starts_with(BUILDKIT)) {
+        let reason = "BuildKit wrote it, whose keys mean something else: give this builder a name of its own".to_owned();
+        return Err(Error::NotACache { place, reason });
+    }
     let mut opened = Vec::new();
     if read.manifests.is_empty() {
         opened.extend(open_one(backend, &place, &read)?);

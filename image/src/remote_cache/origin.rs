@@ -7,10 +7,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use builder_cache::LayerSource;
 
 use super::backend::Backend;
-use super::gha::GhaBackend;
-use super::s3::S3Backend;
+use super::gha::{GHA_LOCATION, GhaBackend};
+use super::s3::{S3_LOCATION, S3Backend, S3Place};
 use crate::http::Stop;
 use crate::pull::{Origin, OriginError, OriginReader};
+
+/// Whether nobody gets a layer from a location without keys of their own, which may be there for one build only.
+pub fn is_guarded(location: &str) -> bool {
+    location.starts_with(S3_LOCATION) || location.starts_with(GHA_LOCATION)
+}
+
+/// Such a location as people know it.
+pub(crate) fn guarded_place(location: &str) -> Option<String> {
+    if location.starts_with(GHA_LOCATION) {
+        return Some("the cache of GitHub Actions".to_owned());
+    }
+    let place: S3Place = serde_json::from_str(location.strip_prefix(S3_LOCATION)?).ok()?;
+    Some(format!("s3 {}/{}", place.bucket, place.prefix))
+}
 
 /// Buckets and the cache of GitHub Actions. Those that a command names are known with what it says of access; others,
 /// where layers of an earlier build are, with what the environment says.

@@ -373,16 +373,13 @@ fn document(collected: &Collected, layers: &[Option<Packed>], mounts: &[SentMoun
         numbers.push(place);
     }
     let (chains, places) = merge_chains(&collected.chains, &numbers);
-    let records = collected.records.iter().map(|record| RecordEntry {
-        chain: record.chain.map(|chain| places[chain as usize]),
-        ..record.clone()
-    });
+    let records = collected
+        .records
+        .iter()
+        .map(|record| RecordEntry { chain: record.chain.map(|chain| places[chain as usize]), ..record.clone() });
     let records = records.collect();
-    let mounts = mounts.iter().map(|mount| MountEntry {
-        key: mount.key,
-        name: mount.name.clone(),
-        blob: position(&mount.blob),
-    });
+    let mounts =
+        mounts.iter().map(|mount| MountEntry { key: mount.key, name: mount.name.clone(), blob: position(&mount.blob) });
     let mounts = mounts.collect();
     let components = collected.components.clone();
     let keys = builder_solver::cache_key::VERSION;

@@ -1,11 +1,13 @@
 //! Licences as people write them → SPDX expressions.
 //!
 //! What is an expression stays one. What means a licence of SPDX's list in the words of Debian, Fedora or Alpine becomes
-//! its identifier. Everything else gets a name of the document's own (`LicenseRef-…`) with the text that it stands for.
+//! its identifier. Nothing is guessed: `BSD` may be one of several. Everything else gets a name of the document's own
+//! (`LicenseRef-…`) with the text that it stands for.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
+use builder_cache::BlobDigest;
+use spdx::identifiers::LICENSES;
 use spdx::{Expression, ParseMode};
 
 /// The longest text that is taken for an expression.
@@ -16,12 +18,9 @@ const NAMES: &[(&str, &str)] = &[
     ("apache 2.0", "Apache-2.0"),
     ("apache license 2.0", "Apache-2.0"),
     ("apache license, version 2.0", "Apache-2.0"),
-    ("apache software license", "Apache-2.0"),
     ("asl 2.0", "Apache-2.0"),
     ("artistic", "Artistic-1.0-Perl"),
     ("artistic-2", "Artistic-2.0"),
-    ("boost", "BSL-1.0"),
-    ("bsd license", "BSD-3-Clause"),
     ("bsd-2-clause", "BSD-2-Clause"),
     ("bsd-3-clause", "BSD-3-Clause"),
     ("bsd-4-clause", "BSD-4-Clause"),
@@ -62,7 +61,6 @@ const NAMES: &[(&str, &str)] = &[
     ("mplv1.1", "MPL-1.1"),
     ("mplv2.0", "MPL-2.0"),
     ("psf license", "PSF-2.0"),
-    ("python", "PSF-2.0"),
     ("python software foundation license", "PSF-2.0"),
     ("zlib/libpng", "Zlib"),
 ];
@@ -88,10 +86,8 @@ impl Licenses {
             [] => None,
             [only] => Some(only.clone()),
             several => {
-                let grouped = several.iter().map(|part| match part.contains(' ') {
-                    true => format!("({part})"),
-                    false => part.clone(),
-                });
+                let grouped =
+                    several.iter().map(|part| if part.contains(' ') { format!("({part})") } else { part.clone() });
                 Some(grouped.collect::<Vec<_>>().join(" AND "))
             }
         }
@@ -126,9 +122,8 @@ impl Licenses {
             .collect::<Vec<_>>()
             .join("-");
         let readable: String = readable.chars().take(40).collect();
-        let digest = Sha256::digest(text.as_bytes());
-        let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("LicenseRef-{}-{short}", if readable.is_empty() { "unnamed" } else { &readable });
+        let readable = if readable.is_empty() { "unnamed" } else { &readable };
+        let name = format!("LicenseRef-{readable}-{}", &BlobDigest::of(text.as_bytes()).hex()[..8]);
         self.extracted.insert(name.clone(), text.to_owned());
         name
     }
@@ -140,15 +135,18 @@ fn known(text: &str) -> Option<String> {
     if let Some((_, id)) = NAMES.iter().find(|(name, _)| *name == lower) {
         return Some((*id).to_owned());
     }
-    // Names of somebody else's document mean nothing in this one.
-    if lower.contains("ref-") {
+    // Names of somebody else's document mean nothing in this one, and these words are no licences.
+    if lower.contains("ref-") || lower.contains("noassertion") || lower == "none" {
         return None;
     }
     if is_expression(text) {
         return Some(text.to_owned());
     }
-    let canonical = Expression::canonicalize(text).ok().flatten()?;
-    is_expression(&canonical).then_some(canonical)
+    let listed = |wanted: &str| {
+        let found = LICENSES.iter().find(|license| license.name.eq_ignore_ascii_case(wanted));
+        found.map(|license| license.name.to_owned())
+    };
+    listed(text).or_else(|| listed(&format!("{}-or-later", text.strip_suffix('+')?)))
 }
 
 fn is_expression(text: &str) -> bool {
@@ -211,7 +209,8 @@ mod tests {
             (&["(GPLv3+ or Expat) and ISC"], "(GPL-3.0-or-later OR MIT) AND ISC"),
             (&["Apache License 2.0"], "Apache-2.0"),
             (&["MIT License"], "MIT"),
-            (&["mit"], "MIT"),
+            (&["mit or apache-2.0"], "MIT OR Apache-2.0"),
+            (&["agpl-3.0+"], "AGPL-3.0-or-later"),
             (&["GPL-2.0"], "GPL-2.0"),
         ] {
             assert_eq!(of(list).as_deref(), Some(expected), "{list:?}");
@@ -228,6 +227,8 @@ mod tests {
         assert!(own.starts_with("LicenseRef-LicenseRef-Theirs-"), "{own}");
         assert_eq!(licenses.extracted.len(), 3);
         assert!(licenses.extracted.values().any(|text| text == "public domain"));
+        let own = licenses.one("BSD");
+        assert!(own.starts_with("LicenseRef-BSD-"), "{own}");
         let long = licenses.one(&"x".repeat(LONGEST + 1));
         assert!(long.len() < 80, "{long}");
     }

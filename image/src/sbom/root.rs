@@ -23,14 +23,14 @@ const ATTEMPTS: usize = 128;
 /// An open root file system.
 #[derive(Debug)]
 pub(super) struct Root<'a> {
-    root: &'a OwnedFd,
+    directory: &'a OwnedFd,
     left: Cell<u64>,
     warnings: RefCell<Vec<String>>,
 }
 
 impl<'a> Root<'a> {
-    pub(super) fn new(root: &'a OwnedFd) -> Self {
-        Self { root, left: Cell::new(TOTAL), warnings: RefCell::default() }
+    pub(super) fn new(directory: &'a OwnedFd) -> Self {
+        Self { directory, left: Cell::new(TOTAL), warnings: RefCell::default() }
     }
 
     /// Notes what could not be read.
@@ -93,8 +93,7 @@ impl<'a> Root<'a> {
     /// The names in a directory, in order, with what they are. `links`: whether links on the way are followed.
     pub(super) fn names(&self, path: &str, links: bool) -> Vec<(String, FileType)> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let resolve =
-            if links { ResolveFlags::IN_ROOT } else { ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS };
+        let resolve = if links { ResolveFlags::IN_ROOT } else { ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS };
         let Ok(directory) = self.open_at(if path.is_empty() { "." } else { path }, flags, resolve) else {
             return Vec::new();
         };
@@ -125,7 +124,7 @@ impl<'a> Root<'a> {
     fn open_at(&self, path: &str, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..ATTEMPTS {
-            match openat2(self.root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            match openat2(self.directory.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return other,
             }

@@ -131,8 +131,8 @@ fn id(package: &Package) -> String {
     for (key, value) in &package.qualifiers {
         hasher.update(format!("{key}={value}\0").as_bytes());
     }
-    let digest: String = hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("SPDXRef-Package-{}-{name}-{digest}", package.manager.name())
+    let digest = BlobDigest::from_bytes(hasher.finalize().into()).hex();
+    format!("SPDXRef-Package-{}-{name}-{}", package.manager.name(), &digest[..16])
 }
 
 fn entry(package: &Package, id: &str, os: Option<&Os>, licenses: &mut Licenses) -> Value {
@@ -196,7 +196,8 @@ fn supplier(supplier: &Supplier) -> Option<String> {
 
 fn is_page(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '@');
+    let odd =
+        |c: char| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '@');
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     host.contains('.') && !rest.contains(odd)
 }
@@ -229,7 +230,10 @@ mod tests {
         let own = packages[2]["licenseDeclared"].as_str().unwrap();
         assert_eq!(document["hasExtractedLicensingInfos"][0]["licenseId"], own);
         let ids: Vec<&str> = packages.iter().map(|package| package["SPDXID"].as_str().unwrap()).collect();
-        assert!(ids.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))), "{ids:?}");
+        assert!(
+            ids.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))),
+            "{ids:?}"
+        );
         let relations = document["relationships"].as_array().unwrap();
         assert!(relations.iter().all(|relation| {
             let to = relation["relatedSpdxElement"].as_str().unwrap();

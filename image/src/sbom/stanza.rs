@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn stanzas_are_apart() {
-        let text = "\nPackage: a\nDescription: x\n more: not a field\n\n\nPackage: b\nversion:1\nversion: 2\nnonsense\n";
+        let text =
+            "\nPackage: a\nDescription: x\n more: not a field\n\n\nPackage: b\nversion:1\nversion: 2\nnonsense\n";
         let all: Vec<Stanza<'_>> = Stanza::all(text).collect();
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].get("package"), all[0].get("more")), ("a", ""));

@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::fact::Fact;
 use super::{Outcome, Report, Subject, differs, statement};
 use crate::archive::index::blob_path;
-use crate::archive::{ATTESTATION_MANIFEST, Error, PREDICATE_TYPE, REFERENCE_DIGEST, REFERENCE_TYPE, STATEMENT, source};
+use crate::archive::{
+    ATTESTATION_MANIFEST, Error, PREDICATE_TYPE, REFERENCE_DIGEST, REFERENCE_TYPE, STATEMENT, source,
+};
 use crate::compress::decoder;
 use crate::config::ConfigView;
 use crate::layer::clean_path;
@@ -214,8 +216,8 @@ impl Content {
         let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is_statement = |layer: &Value| layer["mediaType"] == STATEMENT;
         let is_artifact = manifest["artifactType"].is_string() || layers.iter().any(is_statement);
-        let diff_ids = match config.filter(|_| !is_artifact) {
-            Some((id, config)) => self.diff_ids(id, config, layers.len(), report),
+        let wanted = match config.filter(|_| !is_artifact) {
+            Some((id, config)) => diff_ids(id, config, layers.len(), report),
             None => Vec::new(),
         };
         for (number, layer) in layers.iter().enumerate() {
@@ -234,28 +236,13 @@ impl Content {
                     });
                 }
                 Subject::Layer => {
-                    if let Some(wanted) = diff_ids.get(number) {
+                    if let Some(wanted) = wanted.get(number) {
                         report.check(subject, digest, "diff id", || unpacks(fact, wanted));
                     }
                 }
                 _ => {}
             }
         }
-    }
-
-    /// The diff ids of a config.
-    fn diff_ids(&self, id: BlobDigest, config: &Fact, layers: usize, report: &mut Report) -> Vec<DiffId> {
-        let mut found = Vec::new();
-        report.check(Subject::Config, id, "layers", || {
-            let text = config.text.as_deref().ok_or("it is no JSON")?;
-            let view = ConfigView::parse(text).map_err(|error| format!("it can't be understood: {error}"))?;
-            found = view.diff_ids().to_vec();
-            if found.len() == layers {
-                return Ok(());
-            }
-            Err(format!("it has {} diff ids, and the manifest {layers} layers", found.len()))
-        });
-        found
     }
 
     /// The blob of a descriptor, when it is here and what it should be.
@@ -306,8 +293,8 @@ impl Content {
                 seen.insert(digest);
                 report.check(Subject::Config, digest, "digest", || same(config, &digest));
             }
-            let diff_ids = self.diff_ids(config.digest, config, layers.len(), report);
-            for (layer, wanted) in layers.iter().zip(&diff_ids) {
+            let all = diff_ids(config.digest, config, layers.len(), report);
+            for (layer, wanted) in layers.iter().zip(&all) {
                 let path = layer.as_str().unwrap_or_default();
                 seen.extend(in_name(path));
                 report.check(Subject::Layer, path, "diff id", || {
@@ -317,6 +304,21 @@ impl Content {
             }
         }
     }
+}
+
+/// The diff ids of a config.
+fn diff_ids(id: BlobDigest, config: &Fact, layers: usize, report: &mut Report) -> Vec<DiffId> {
+    let mut found = Vec::new();
+    report.check(Subject::Config, id, "layers", || {
+        let text = config.text.as_deref().ok_or("it is no JSON")?;
+        let view = ConfigView::parse(text).map_err(|error| format!("it can't be understood: {error}"))?;
+        found = view.diff_ids().to_vec();
+        if found.len() == layers {
+            return Ok(());
+        }
+        Err(format!("it has {} diff ids, and the manifest {layers} layers", found.len()))
+    });
+    found
 }
 
 fn is_index(descriptor: &Value) -> bool {

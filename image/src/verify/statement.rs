@@ -7,8 +7,7 @@ use crate::archive::STATEMENT_TYPES;
 
 /// Compares a statement with what is said of it: the type of its predicate, and the manifest that it is about.
 pub(super) fn compare(text: &[u8], predicate: Option<&str>, manifest: Option<&BlobDigest>) -> Result<(), String> {
-    let statement: Value =
-        serde_json::from_slice(text).map_err(|error| format!("it can't be understood: {error}"))?;
+    let statement: Value = serde_json::from_slice(text).map_err(|error| format!("it can't be understood: {error}"))?;
     let kind = statement["_type"].as_str().unwrap_or_default();
     if !STATEMENT_TYPES.contains(&kind) {
         return Err(format!("`{kind}` is no kind of statement that is known"));

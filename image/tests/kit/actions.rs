@@ -120,7 +120,9 @@ fn answer(
         let (key, version) = (text("key"), text("version"));
         return match call {
             "CreateCacheEntry" => match create(state, key, version) {
-                Some(at) => json(json!({ "ok": true, "signed_upload_url": format!("{}storage/{at}?sig=s", state.base) })),
+                Some(at) => {
+                    json(json!({ "ok": true, "signed_upload_url": format!("{}storage/{at}?sig=s", state.base) }))
+                }
                 None => (409, json!({ "code": "already_exists", "msg": "there is one" }).to_string().into_bytes()),
             },
             "FinalizeCacheEntryUpload" => {

@@ -5,6 +5,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::format_push_string,
     reason = "several tests include this file, and each uses a part of it; a test may panic"
 )]
 
@@ -132,7 +133,9 @@ fn make_certificates(dir: &Path, expired: bool) {
         output(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
     };
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
-    openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=test-authority -keyout ca.key -out ca.crt");
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=test-authority -keyout ca.key -out ca.crt",
+    );
     let dates = if expired { ("20200101000000Z", "20200201000000Z") } else { ("20200101000000Z", "20991231000000Z") };
     write("index.txt", "");
     write(
@@ -417,7 +420,8 @@ impl Shared {
 
     fn fault_of(&self, seen: &Seen) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
-        let applies = |rule: &&mut Rule| rule.times > 0 && rule.method == seen.method && seen.target.contains(&rule.part);
+        let applies =
+            |rule: &&mut Rule| rule.times > 0 && rule.method == seen.method && seen.target.contains(&rule.part);
         let rule = rules.iter_mut().find(applies)?;
         rule.times -= 1;
         Some(rule.fault.clone())
@@ -439,9 +443,11 @@ impl Shared {
                 return Some(("401 Unauthorized", kind, r#"{"details":"incorrect username or password"}"#.to_owned()));
             }
             let token = format!("token-{}", tokens.given.len());
-            let scope = seen.target.split(['?', '&']).chain(seen.body.split('&')).any(|part| part.starts_with("scope="));
+            let scope =
+                seen.target.split(['?', '&']).chain(seen.body.split('&')).any(|part| part.starts_with("scope="));
             tokens.given.push(token.clone());
-            let identity = if seen.target.contains("offline_token=true") { r#","refresh_token":"identity""# } else { "" };
+            let identity =
+                if seen.target.contains("offline_token=true") { r#","refresh_token":"identity""# } else { "" };
             let name = if scope { "token" } else { "access_token" };
             return Some(("200 OK", kind, format!(r#"{{"{name}":"{token}","expires_in":300{identity}}}"#)));
         }
@@ -449,7 +455,10 @@ impl Shared {
         if bearer.is_some_and(|token| tokens.given.iter().any(|known| known == token)) {
             return None;
         }
-        let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"test, \\\"quoted\\\"\"\r\n", self.host);
+        let challenge = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"test, \\\"quoted\\\"\"\r\n",
+            self.host
+        );
         let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
         Some(("401 Unauthorized", kind + &challenge, body.to_owned()))
     }

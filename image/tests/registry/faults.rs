@@ -39,7 +39,10 @@ fn a_download_that_breaks_again_and_again_fails() {
     proxy.fault("GET", "/blobs/", 1000, Fault::CutAnswer(10));
     let error = pull(&images, &digest, content.len()).unwrap_err();
     assert!(error.is_passing(), "{error}");
-    assert!(error.to_string().contains("the connection broke (") && error.to_string().contains(", after 50 of 3000000"), "{error}");
+    assert!(
+        error.to_string().contains("the connection broke (") && error.to_string().contains(", after 50 of 3000000"),
+        "{error}"
+    );
     assert_eq!(proxy.seen().len(), 5);
 }
 
@@ -113,10 +116,18 @@ fn busy_servers_are_asked_again() {
     proxy.fault("GET", "/manifests/", 1, Fault::busy("3600"));
     let error = images.manifest(&tag("1")).unwrap_err();
     assert_eq!(error.status(), Some(429));
-    assert!(error.to_string().contains("429 Too Many Requests (TOOMANYREQUESTS: slow down; it asks to wait 3600 seconds)"), "{error}");
+    assert!(
+        error.to_string().contains("429 Too Many Requests (TOOMANYREQUESTS: slow down; it asks to wait 3600 seconds)"),
+        "{error}"
+    );
     assert_eq!(proxy.take().len(), 1, "nobody waits for an hour");
 
-    proxy.fault("GET", "/manifests/", 100, Fault::Answer("502 Bad Gateway", String::new(), "<html>\u{1b}[31m</html>".to_owned()));
+    proxy.fault(
+        "GET",
+        "/manifests/",
+        100,
+        Fault::Answer("502 Bad Gateway", String::new(), "<html>\u{1b}[31m</html>".to_owned()),
+    );
     let error = images.manifest(&tag("1")).unwrap_err();
     assert!(error.to_string().ends_with("the registry answered 502 Bad Gateway"), "{error}");
     assert_eq!(proxy.take().len(), 5);
@@ -189,6 +200,27 @@ fn an_upload_goes_through_on_the_worst_of_days() {
         assert_eq!(pull(&images, &digest, content.len()).unwrap(), content, "{fault:?}");
         proxy.take();
     }
+}
+
+#[test]
+fn an_upload_goes_on_where_it_broke_if_the_registry_kept_it() {
+    let registry = RealRegistry::start();
+    let proxy = Faulty::before(&registry);
+    let images = repository(&client(), &proxy.reference("app"));
+    let answer = |status, headers: &str| Fault::Answer(status, headers.to_owned(), String::new());
+    proxy.fault("PUT", "/uploads/", 1, Fault::CutRequest(1_000_000));
+    proxy.fault("GET", "/uploads/", 1, answer("204 No Content", "Range: 0-999999\r\nLocation: /go/on/here\r\n"));
+    proxy.fault("PUT", "/go/on/here?digest=", 1, Fault::busy("0"));
+    // All of it has arrived by now, and only the end is missing.
+    proxy.fault("GET", "/go/on/here", 1, answer("204 No Content", "Range: bytes=0-1999999\r\n"));
+    proxy.fault("PUT", "/go/on/here?digest=", 1, answer("201 Created", ""));
+    push(&images, &bytes(2_000_000, 20)).unwrap();
+    let seen = proxy.seen();
+    let sent: Vec<_> = seen.iter().filter(|seen| seen.method == "PUT").collect();
+    let ranges: Vec<_> =
+        sent.iter().map(|seen| (seen.header("content-range"), seen.header("content-length"))).collect();
+    let expected = [(None, Some("2000000")), (Some("1000000-1999999"), Some("1000000")), (None, Some("0"))];
+    assert_eq!(ranges, expected);
 }
 
 #[test]

@@ -34,7 +34,12 @@ fn redirects_end() {
     assert!(error.to_string().contains("redirects in a circle"), "{error}");
     proxy.take();
     for step in 0..20 {
-        proxy.fault("GET", if step == 0 { "/blobs/" } else { "/elsewhere/" }, 1, Fault::redirect(&format!("/elsewhere/{step}")));
+        proxy.fault(
+            "GET",
+            if step == 0 { "/blobs/" } else { "/elsewhere/" },
+            1,
+            Fault::redirect(&format!("/elsewhere/{step}")),
+        );
     }
     let error = images.blob(&digest, 1).unwrap_err();
     assert!(error.to_string().contains("redirects more than 10 times"), "{error}");
@@ -48,7 +53,8 @@ fn redirects_end() {
 
 #[test]
 fn secrets_do_not_follow_redirects_and_uploads() {
-    let registry = RealRegistry::with(&super::servers::Options { login: Some(("user", "password")), ..Default::default() });
+    let registry =
+        RealRegistry::with(&super::servers::Options { login: Some(("user", "password")), ..Default::default() });
     let stranger = RealRegistry::start();
     let (other, home) = (Faulty::before(&stranger), Faulty::before(&stranger));
     let content = bytes(1000, 1);
@@ -62,7 +68,15 @@ fn secrets_do_not_follow_redirects_and_uploads() {
     assert_eq!(pull(&images, &digest, 1000).unwrap(), content);
     let [seen] = &other.seen()[..] else { panic!("{:?}", other.seen()) };
     assert_eq!(seen.header("authorization"), None);
-    assert!(home.seen().iter().rev().find(|seen| seen.target.contains("/blobs/")).unwrap().header("authorization").is_some());
+    assert!(
+        home.seen()
+            .iter()
+            .rev()
+            .find(|seen| seen.target.contains("/blobs/"))
+            .unwrap()
+            .header("authorization")
+            .is_some()
+    );
     other.take();
 
     // An upload that the registry moves to another server.
@@ -126,7 +140,11 @@ fn lists_that_never_end_do() {
     let registry = RealRegistry::start();
     let proxy = Faulty::before(&registry);
     let page = |next: &str, tag: &str| {
-        Fault::Answer("200 OK", format!("Link: <{next}>; rel=\"next\"\r\n"), format!(r#"{{"name":"app","tags":["{tag}","not a tag","\u001b"]}}"#))
+        Fault::Answer(
+            "200 OK",
+            format!("Link: <{next}>; rel=\"next\"\r\n"),
+            format!(r#"{{"name":"app","tags":["{tag}","not a tag","\u001b"]}}"#),
+        )
     };
     let images = repository(&client(), &proxy.reference("app"));
     // The same page again, a page of another server, and pages with nothing new.

@@ -34,8 +34,15 @@ fn lists_come_in_pages() {
         push_image(&repository(&client, &proxy.reference(&format!("app{tag}"))), "1", tag);
     }
     // A registry that wants smaller pages.
-    let link = |path: &str| format!("Link: </v2/{path}?last={}&n=1>; rel=\"next\"\r\n", if path == "_catalog" { "app" } else { "1" });
-    proxy.fault("GET", "/_catalog?n=1000", 1, Fault::Answer("200 OK", link("_catalog"), r#"{"repositories":["app"]}"#.to_owned()));
+    let link = |path: &str| {
+        format!("Link: </v2/{path}?last={}&n=1>; rel=\"next\"\r\n", if path == "_catalog" { "app" } else { "1" })
+    };
+    proxy.fault(
+        "GET",
+        "/_catalog?n=1000",
+        1,
+        Fault::Answer("200 OK", link("_catalog"), r#"{"repositories":["app"]}"#.to_owned()),
+    );
     assert_eq!(client.catalog(proxy.host()).unwrap(), ["app", "app1", "app2", "app3"]);
     // One that knows nothing of pages.
     proxy.fault("GET", "/tags/list?n=1000", 1, Fault::Answer("400 Bad Request", String::new(), String::new()));
@@ -49,7 +56,6 @@ fn a_registry_with_a_search_of_its_own_is_asked() {
     let body = r#"{"num_results":2,"results":[{"name":"a","description":"x\u001b\ny","star_count":7,"is_official":true},{"name":null},{"name":"b"}]}"#;
     proxy.fault("GET", "/v1/search?q=a%20b&n=25", 1, Fault::Answer("200 OK", String::new(), body.to_owned()));
     let found = client().search(proxy.host(), "a b", 25).unwrap();
-    let first =
-        Hit { name: "a".to_owned(), description: "x y".to_owned(), stars: 7, official: true, automated: false };
+    let first = Hit { name: "a".to_owned(), description: "x y".to_owned(), stars: 7, official: true, automated: false };
     assert_eq!(found, [first, Hit { name: "b".to_owned(), ..Hit::default() }]);
 }

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use builder_image::registry::{
-    Credentials, CredentialsError, Error, IdentityToken, Login, Registry, Secret, Settings,
-};
+use builder_image::registry::{Credentials, CredentialsError, Error, IdentityToken, Login, Registry, Secret, Settings};
 
 use super::servers::{Fault, Faulty, Options, RealRegistry};
 use super::{bytes, client, client_with, pull, push, push_image, repository, tag};
@@ -104,7 +102,19 @@ fn tokens_are_fetched_once_and_renewed() {
     proxy.take();
 
     // While the blob is on its way the token ends.
-    proxy.fault("PUT", "/uploads/", 1, Fault::Answer("401 Unauthorized", format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"test, \\\"quoted\\\"\"\r\n", proxy.host()), String::new()));
+    proxy.fault(
+        "PUT",
+        "/uploads/",
+        1,
+        Fault::Answer(
+            "401 Unauthorized",
+            format!(
+                "WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"test, \\\"quoted\\\"\"\r\n",
+                proxy.host()
+            ),
+            String::new(),
+        ),
+    );
     push(&images, &bytes(600, 4)).unwrap();
 }
 

@@ -19,13 +19,16 @@ use std::time::Duration;
 use builder_cache::BlobDigest;
 use builder_image::registry::{Error, HostSettings, Patience, Registry, Repository, Settings, Surroundings, Which};
 
+/// As often as elsewhere, but not as long.
+const PAUSES: [Duration; 4] = [Duration::from_millis(5); 4];
+
 /// A client of nobody in particular, which waits a second for silent servers.
 fn client() -> Registry {
     client_with(Settings::default())
 }
 
 fn client_with(settings: Settings) -> Registry {
-    let patience = Patience { connect: Duration::from_secs(10), silence: Duration::from_secs(1) };
+    let patience = Patience { connect: Duration::from_secs(10), silence: Duration::from_secs(1), pauses: &PAUSES };
     Registry::in_surroundings(settings, Surroundings { patience, certificates: Vec::new() })
 }
 
@@ -77,7 +80,9 @@ fn pull(repository: &Repository, digest: &BlobDigest, size: usize) -> Result<Vec
 
 /// An image without layers, under a tag.
 fn push_image(repository: &Repository, name: &str, mark: &str) -> (BlobDigest, Vec<u8>) {
-    let config = format!(r#"{{"architecture":"amd64","os":"linux","author":"{mark}","rootfs":{{"type":"layers","diff_ids":[]}}}}"#);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","author":"{mark}","rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+    );
     let digest = push(repository, config.as_bytes()).unwrap();
     let manifest = format!(
         r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":{}}},"layers":[]}}"#,

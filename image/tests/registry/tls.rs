@@ -3,9 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use builder_image::registry::{
-    ClientCertificate, Error, HostSettings, Patience, Registry, Settings, Surroundings,
-};
+use builder_image::registry::{ClientCertificate, Error, HostSettings, Patience, Registry, Settings, Surroundings};
 
 use super::servers::{Options, RealRegistry};
 use super::{client, client_for, push_image, repository};

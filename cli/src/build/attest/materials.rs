@@ -114,7 +114,8 @@ fn known_digest(store: &Store, reference: &str, id: &BlobDigest) -> CliResult<Op
     }
     // A pull also names what it found by the digest of the index.
     let prefix = format!("{}@", reference.name());
-    let names = image.names.iter().chain(&image.platform_of).filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
+    let names =
+        image.names.iter().chain(&image.platform_of).filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
     let mut indexes: Vec<BlobDigest> = names.filter(|digest| Some(digest) != image.manifest.as_ref()).collect();
     indexes.dedup();
     Ok(match indexes.as_slice() {

@@ -18,6 +18,7 @@ use builder_frontend::platform::Platform;
 use builder_image::archive::Attestation;
 use builder_image::sbom::{self, Described};
 use builder_solver::Graph;
+use serde_json::{Map, Value};
 
 use self::provenance::Facts;
 use super::contexts::Contexts;
@@ -32,6 +33,9 @@ use crate::progress::{Step, Warning};
 
 /// The type of a list of packages.
 const SPDX: &str = "https://spdx.dev/Document";
+
+/// Under which key `--metadata-file` says how something was made.
+const PROVENANCE_KEY: &str = "buildx.build.provenance";
 
 /// Something that is said of one platform.
 #[derive(Debug, Clone)]
@@ -83,6 +87,18 @@ impl Attested {
         found.map_or(&[], |(_, predicates)| predicates)
     }
 
+    /// What `--metadata-file` says of it: how it was made, as buildx has it.
+    pub(crate) fn facts(&self, several: bool) -> CliResult<Map<String, Value>> {
+        let mut facts = Map::new();
+        for (platform, predicates) in &self.platforms {
+            for predicate in predicates.iter().filter(|predicate| predicate.kind != SPDX) {
+                let key = if several { format!("{PROVENANCE_KEY}/{platform}") } else { PROVENANCE_KEY.to_owned() };
+                facts.insert(key, serde_json::from_slice(&predicate.bytes)?);
+            }
+        }
+        Ok(facts)
+    }
+
     /// What the image of an output carries.
     pub(crate) fn of(&self, args: &BuildArgs, form: &ImageForm, platform: &Platform) -> Vec<Attestation> {
         let mut names: Vec<String> = Vec::new();
@@ -91,7 +107,8 @@ impl Attested {
                 names.push(name);
             }
         }
-        let carried = self.predicates(platform).iter().filter(|predicate| !(predicate.inline_only && form.without_inline));
+        let carried =
+            self.predicates(platform).iter().filter(|predicate| !(predicate.inline_only && form.without_inline));
         let attestation = |predicate: &Predicate| Attestation {
             predicate_type: predicate.kind.to_owned(),
             predicate: predicate.blob,

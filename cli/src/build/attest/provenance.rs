@@ -50,11 +50,7 @@ pub(super) struct Facts<'a> {
 }
 
 /// Says how a platform's result was made.
-pub(super) fn provenance(
-    facts: &Facts<'_>,
-    wanted: &Provenance,
-    result: &PlatformResult,
-) -> CliResult<Predicate> {
+pub(super) fn provenance(facts: &Facts<'_>, wanted: &Provenance, result: &PlatformResult) -> CliResult<Predicate> {
     let document = Document::new(facts, wanted, result)?;
     let (kind, value) = match wanted.version {
         SlsaVersion::V1 => (SLSA_V1, document.v1()),

@@ -13,12 +13,8 @@ pub(super) fn image(kind: &str, name: &str, platform: &Platform) -> Option<Strin
         text.push('@');
         text.push_str(&escaped(tag.as_str()));
     }
-    text.push('?');
-    if let Some(digest) = reference.digest() {
-        text.push_str(&format!("digest={}&", escaped(&digest.to_string())));
-    }
-    text.push_str(&format!("platform={}", escaped(&platform.to_string())));
-    Some(text)
+    let digest = reference.digest().map(|digest| format!("digest={}&", escaped(&digest.to_string())));
+    Some(format!("{text}?{}platform={}", digest.unwrap_or_default(), escaped(&platform.to_string())))
 }
 
 #[cfg(test)]

@@ -146,8 +146,7 @@ fn exec(exec: &Exec) -> Value {
         meta["hostname"] = json!(hostname);
     }
     if !exec.hosts.is_empty() {
-        meta["extraHosts"] =
-            exec.hosts.iter().map(|(name, address)| json!({ "Host": name, "IP": address })).collect();
+        meta["extraHosts"] = exec.hosts.iter().map(|(name, address)| json!({ "Host": name, "IP": address })).collect();
     }
     let mut mounts = vec![json!({ "input": 0, "dest": "/", "output": 0 })];
     mounts.extend(exec.mounts.iter().map(mount));

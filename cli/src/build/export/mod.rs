@@ -74,12 +74,16 @@ impl Exporter<'_> {
         let made = self.images(outputs)?;
         let mut exported = Exported::default();
         let written: CliResult<()> = outputs.iter().try_for_each(|output| self.output(output, &made, &mut exported));
+        let written = written.and_then(|()| {
+            if self.wants_id && exported.id.is_none() {
+                exported.id = self.id_of(&made, &mut exported.facts)?;
+            }
+            Ok(())
+        });
         let removed = made.iter().try_for_each(|image| image.pass(self.store));
         written?;
         removed?;
-        if self.wants_id && exported.id.is_none() {
-            exported.id = self.id_of(&made, &mut exported.facts)?;
-        }
+        exported.facts.extend(self.attested.facts(self.result.is_multi())?);
         Ok(exported)
     }
 

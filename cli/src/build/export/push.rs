@@ -49,7 +49,9 @@ pub(super) fn destinations(args: &BuildArgs, output: &ImageOutput) -> CliResult<
         }
         let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
         if output.by_digest && has_tag {
-            return Err(CliError::Usage(format!("`{name}` has a tag and is to be pushed by digest: leave the tag out")));
+            return Err(CliError::Usage(format!(
+                "`{name}` has a tag and is to be pushed by digest: leave the tag out"
+            )));
         }
         let tag = reference.tag().filter(|_| !output.by_digest).cloned();
         match found.iter_mut().find(|known| known.reference.name() == reference.name()) {

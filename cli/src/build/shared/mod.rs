@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use builder_cache::{DiffId, Store};
+use builder_cache::{DiffId, Snapshot, Store};
 use builder_executor::op::CarriedMounts;
 use builder_image::compress::{Compression, Encoding};
 use builder_image::remote_cache::{
     Backend, Bases, Error, GhaBackend, Imports, LocalBackend, Mode, RegistryBackend, S3Backend, SendOptions, SentMount, SharedRecords, Target, collect,
-    inline, open, send,
+    inline, is_guarded, open, send,
 };
 use builder_solver::{CacheKey, Graph, Op, Source, VertexId};
 use serde_json::Value;
@@ -58,16 +58,14 @@ impl SharedCaches {
         for (position, request) in requests.iter().enumerate() {
             let args = &request.args;
             for text in args.cache_from.iter().filter(|text| !text.is_empty()) {
-                let usage = |error| CliError::Usage(format!("--cache-from `{text}`: {error}"));
-                for place in cache_from(text).map_err(usage)? {
+                for place in cache_from(text).map_err(|error| usage("from", text, &error, cache_from))? {
                     if !from.contains(&place) {
                         from.push(place);
                     }
                 }
             }
             for text in args.cache_to.iter().filter(|text| !text.is_empty()) {
-                let usage = |error| CliError::Usage(format!("--cache-to `{text}`: {error}"));
-                for cache in cache_to(text).map_err(usage)? {
+                for cache in cache_to(text).map_err(|error| usage("to", text, &error, cache_to))? {
                     if cache.place == Place::Inline {
                         inline[position] = true;
                     } else if request.linked {
@@ -196,6 +194,13 @@ impl SharedCaches {
     }
 }
 
+/// What is wrong with an option, told of the text without its access keys.
+fn usage<T>(flag: &str, text: &str, error: &str, read: impl Fn(&str) -> Result<T, String>) -> CliError {
+    let shown = object::concealed(text);
+    let error = if shown == text { error.to_owned() } else { read(&shown).err().unwrap_or_default() };
+    CliError::Usage(format!("--cache-{flag} `{shown}`: {error}"))
+}
+
 /// What there is to write caches of.
 #[derive(Debug)]
 pub(super) struct Export<'a> {
@@ -223,6 +228,28 @@ impl Inline<'_> {
         let collected = collect(self.store, &[], self.bases, &[target(result)], Mode::Min)?;
         Ok(inline(self.store, &collected, &result.snapshot, diff_ids)?)
     }
+}
+
+/// Fetches the layers of results that can't be had without access to a cache: it may not be there when somebody needs
+/// their files later.
+pub(super) fn fetch_kept<'a>(
+    store: &Store,
+    bases: &Bases,
+    results: impl Iterator<Item = &'a Snapshot>,
+    pushed: bool,
+) -> CliResult<()> {
+    let mut layers = Vec::new();
+    for result in results {
+        for layer in store.absent(result)? {
+            let sources = store.layer_sources(&layer)?;
+            let guarded = !sources.is_empty() && sources.iter().all(|source| is_guarded(&source.location));
+            let passing = !pushed && !bases.has(&layer);
+            if (guarded || passing) && !layers.contains(&layer) {
+                layers.push(layer);
+            }
+        }
+    }
+    Ok(store.provide(&layers)?)
 }
 
 /// The images that a graph stands on.

@@ -29,6 +29,29 @@ pub(super) const S3: [&str; 12] = [
 /// What `type=gha` takes.
 pub(super) const GHA: [&str; 4] = ["scope", "url", "url_v2", "token"];
 
+/// Keys whose values nobody may read.
+const SECRET: [&str; 2] = ["secret_access_key=", "token="];
+
+/// A text of the command line as it may be shown: without access keys.
+pub(super) fn concealed(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    // The names are read in any case, and so they are found.
+    let begin = |rest: &str| {
+        let lower = rest.to_ascii_lowercase();
+        SECRET.iter().filter_map(|key| lower.find(key).map(|at| at + key.len())).min()
+    };
+    while let Some((before, after)) = begin(rest).and_then(|at| rest.split_at_checked(at)) {
+        shown.push_str(before);
+        let end = after.find([',', '"', '\n']).unwrap_or(after.len());
+        if end > 0 {
+            shown.push_str("***");
+        }
+        rest = &after[end..];
+    }
+    shown + rest
+}
+
 /// A cache in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct S3Cache {
@@ -105,6 +128,18 @@ fn variable(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::build::shared::spec::{Place, cache_from, cache_to};
+
+    #[test]
+    fn keys_are_not_shown() {
+        for (text, shown) in [
+            ("type=s3,bucket=b", "type=s3,bucket=b"),
+            ("type=s3,Secret_Access_Key=a/b=,name=n", "type=s3,Secret_Access_Key=***,name=n"),
+            ("type=s3,session_token=é,\"secret_access_key=b\"", "type=s3,session_token=***,\"secret_access_key=***\""),
+            ("type=gha,token=,token=t", "type=gha,token=,token=***"),
+        ] {
+            assert_eq!(super::concealed(text), shown);
+        }
+    }
 
     #[test]
     fn buckets_are_read() {

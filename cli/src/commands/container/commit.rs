@@ -53,12 +53,11 @@ pub(crate) fn run(global: &Global, args: &CommitArgs) -> CliResult<u8> {
         ContainerState::Running => None,
         ContainerState::Created | ContainerState::Exited => store.hold_container(&container.id, true)?,
     };
-    let frozen = pause(&store, &container, args.pause)?;
     let work = {
         let (store, driver, container) = (store.clone(), driver.clone(), container.clone());
         move || Ok(commit(&store, &driver, &container)?)
     };
-    let layer = interruptible(frozen, work)?;
+    let layer = interruptible(|| pause(&store, &container, args.pause), work)?;
     drop(held);
     // As in Docker: what changes no file has a line in the history and no layer.
     let empty = store.layer(&layer)?.meta.files == 0;
@@ -93,9 +92,10 @@ fn pause(store: &Store, container: &Container, wanted: bool) -> CliResult<Option
     }
 }
 
-/// Does the work on a thread of its own. A signal ends this process, but never before the container goes on.
+/// Does the work on a thread of its own while the container stands still. A signal ends this process, but never before
+/// the container goes on.
 fn interruptible<T: Send + 'static>(
-    paused: Option<Paused>,
+    pause: impl FnOnce() -> CliResult<Option<Paused>>,
     work: impl FnOnce() -> CliResult<T> + Send + 'static,
 ) -> CliResult<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,6 +104,8 @@ fn interruptible<T: Send + 'static>(
         let mut interrupt = catch(SignalKind::interrupt())?;
         let mut terminate = catch(SignalKind::terminate())?;
         let mut hangup = catch(SignalKind::hangup())?;
+        // Not before signals are caught.
+        let _paused = pause()?;
         tokio::select! {
             done = tokio::task::spawn_blocking(work) => match done {
                 Ok(result) => result,
@@ -114,7 +116,6 @@ fn interruptible<T: Send + 'static>(
             _ = hangup.recv() => Err(CliError::Interrupted),
         }
     });
-    drop(paused);
     runtime.shutdown_background();
     done
 }

@@ -104,7 +104,7 @@ struct Copy<'a> {
 
 /// A root in which a path of the container is looked up.
 enum Root {
-    View(View),
+    View(Box<View>),
     /// A directory of the host that is mounted there.
     Mount(OwnedFd),
 }
@@ -127,7 +127,7 @@ impl Copy<'_> {
     fn outwards(&self, path: &Path, destination: &Side) -> CliResult<Option<u64>> {
         let (root, inner) = match self.mount_at(path)? {
             Some((mount, rest)) => (Root::Mount(open_mount(&mount)?), rest),
-            None => (Root::View(View::read(&self.store, &self.driver, &self.container)?), path.to_owned()),
+            None => (Root::View(Box::new(View::read(&self.store, &self.driver, &self.container)?)), path.to_owned()),
         };
         let found = root.find(&inner, self.args.follow_link).map_err(|error| self.not_found(path, &error))?;
         let source =
@@ -159,7 +159,7 @@ impl Copy<'_> {
                 return Err(CliError::message(format!("{} is a read-only mount", mount.target.display())));
             }
             Some((mount, rest)) => (Root::Mount(open_mount(&mount)?), rest),
-            None => (Root::View(View::change(&self.store, &self.driver, &self.container)?), path.to_owned()),
+            None => (Root::View(Box::new(View::change(&self.store, &self.driver, &self.container)?)), path.to_owned()),
         };
         let place = root.find(&inner, true).map_err(|error| self.not_found(path, &error))?;
         let Some((source, name)) = opened else {

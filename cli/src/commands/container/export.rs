@@ -36,13 +36,12 @@ pub(crate) fn run(global: &Global, args: &ExportArgs) -> CliResult<u8> {
             .with_context(|| format!("the container {} can't be exported", container.name))?;
         Ok(())
     };
-    match &args.output {
-        Some(path) => whole_file::write(path, export)?,
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            export(&mut out)?;
-            out.flush().context("standard output can't be written")?;
-        }
+    if let Some(path) = &args.output {
+        whole_file::write(path, export)?;
+    } else {
+        let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+        export(&mut out)?;
+        out.flush().context("standard output can't be written")?;
     }
     Ok(0)
 }

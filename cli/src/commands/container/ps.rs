@@ -111,8 +111,8 @@ impl Filter {
                 None => Self::Label(value, None),
             },
             "status" => match value.as_str() {
-                "created" | "running" | "exited" => Self::Status(value),
-                "paused" | "restarting" | "removing" | "dead" => Self::Status(value),
+                // Docker's others are known, and no container is ever like that.
+                "created" | "running" | "exited" | "paused" | "restarting" | "removing" | "dead" => Self::Status(value),
                 _ => return usage(format!("--filter status=`{value}`: use created, running or exited")),
             },
             "exited" => match value.parse() {

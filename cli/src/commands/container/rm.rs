@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use builder_cache::{Container, ContainerState, Error as StoreError, HeldContainer, Store};
-use builder_executor::container::kill;
+use builder_executor::container::{kill, release_all_abandoned};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -29,6 +29,8 @@ pub(crate) struct RmArgs {
 
 pub(crate) fn run(global: &Global, args: &RmArgs) -> CliResult<u8> {
     let store = store::open(global)?;
+    // What stands still does not even die.
+    release_all_abandoned();
     let mut failed = false;
     for text in &args.containers {
         let removed = containers::find(&store, text).and_then(|container| remove(&store, &container, args.force));

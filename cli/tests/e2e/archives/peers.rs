@@ -47,13 +47,13 @@ impl Podman {
     }
 
     #[track_caller]
-    fn buildah(&self, args: &[&str]) -> String {
+    pub(crate) fn buildah(&self, args: &[&str]) -> String {
         self.run("buildah", args).trim_end().to_owned()
     }
 
     /// The id of an image, in the form of ours.
     #[track_caller]
-    fn id(&self, name: &str) -> String {
+    pub(crate) fn id(&self, name: &str) -> String {
         format!("sha256:{}", self.podman(&["image", "inspect", "-f", "{{.Id}}", name]).trim_end())
     }
 }

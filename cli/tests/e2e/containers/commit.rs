@@ -75,7 +75,8 @@ fn changes_go_through_the_dockerfiles_own_parser() {
     assert_eq!(config["OnBuild"], json!(["RUN true"]));
     assert!(config["Env"].as_array().expect("a list").contains(&json!("A=1 2")));
     assert_eq!(lab.ok(&["run", "--rm", "made"]).stdout, "x\n");
-    for (change, says) in [("RUN true", "`RUN` is not possible here"), ("EXPOSE x", "EXPOSE x"), ("NOSUCH x", "NOSUCH")] {
+    for (change, says) in [("RUN true", "`RUN` is not possible here"), ("EXPOSE x", "EXPOSE x"), ("NOSUCH x", "NOSUCH")]
+    {
         let ran = lab.run(&["commit", "-c", change, "ct"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{change}");
         ran.assert_stderr(says);

@@ -60,9 +60,7 @@ fn a_pull_that_is_ended_leaves_a_store_that_works() {
         shelf.proxy.take();
         shelf.proxy.fault("GET", &blob, 1, Fault::StallAfter(1_000_000));
         let pulling = lab.start(&["pull", &name]);
-        eventually("the blob is asked for", || {
-            shelf.proxy.seen().iter().any(|seen| seen.target.contains(&blob))
-        });
+        eventually("the blob is asked for", || shelf.proxy.seen().iter().any(|seen| seen.target.contains(&blob)));
         pulling.signal(signal);
         assert_eq!(pulling.finish().code, code, "{signal:?}");
         assert!(layers(&lab) < 3);
@@ -97,8 +95,12 @@ fn two_that_pull_the_same_share_the_work() {
             assert_eq!(ran.code, 0, "{}", ran.stderr);
         });
     });
-    let blobs: Vec<_> =
-        shelf.proxy.take().into_iter().filter(|request| request.starts_with("GET") && request.contains("/blobs/")).collect();
+    let blobs: Vec<_> = shelf
+        .proxy
+        .take()
+        .into_iter()
+        .filter(|request| request.starts_with("GET") && request.contains("/blobs/"))
+        .collect();
     let layers: std::collections::BTreeSet<_> = blobs.iter().collect();
     // Whoever begins before the others have said so asks for the config, too; a layer is asked for once.
     assert_eq!(layers.len(), 4, "{blobs:?}");

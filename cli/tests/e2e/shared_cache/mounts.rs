@@ -33,7 +33,8 @@ fn cache_mounts_go_along() {
 
     // A machine that found everything in the cache, and so has no mount, hands it on as it came.
     let [four] = machines();
-    let all = build(&four, &context(&four), &["--build-arg=RUN=2", "--cache-mounts", &from, &to, "-o", "type=cacheonly"]);
+    let all =
+        build(&four, &context(&four), &["--build-arg=RUN=2", "--cache-mounts", &from, &to, "-o", "type=cacheonly"]);
     assert_eq!(ran(&all), set(&[]));
     let [five, six] = machines();
     build(&five, &context(&five), &["--build-arg=RUN=5", "--cache-mounts", &from]);

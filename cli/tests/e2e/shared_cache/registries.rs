@@ -26,10 +26,11 @@ fn a_registry_keeps_a_cache() {
     assert_eq!(two.shell("cat /app"), "onedeps\n");
     // It is handed on to another repository of the registry, which takes the layers over by itself.
     let other = registry.reference("team/other:cache");
-    let handed = build(&two, &project(&two, "one"), &[
-        &format!("--cache-from={reference}"),
-        &format!("--cache-to=type=registry,ref={other},mode=max"),
-    ]);
+    let handed = build(
+        &two,
+        &project(&two, "one"),
+        &[&format!("--cache-from={reference}"), &format!("--cache-to=type=registry,ref={other},mode=max")],
+    );
     assert_eq!(ran(&handed), set(&[]));
     let found = build(&three, &project(&three, "two"), &[&format!("--cache-from={other}")]);
     assert!(cached(&found).contains("RUN echo deps > /deps"), "{}", found.stderr);
@@ -62,7 +63,9 @@ fn a_base_image_of_a_registry_is_not_fetched_for_what_is_cached() {
 #[test]
 fn an_image_has_its_own_cache_inside() {
     let registry = RealRegistry::start();
-    for (number, args) in [&["--cache-to=type=inline"][..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1"]].iter().enumerate() {
+    for (number, args) in
+        [&["--cache-to=type=inline"][..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1"]].iter().enumerate()
+    {
         let [one, two] = machines();
         let image = registry.reference(&format!("app:{number}"));
         let dockerfile = "FROM busybox\nRUN echo a > /a\nCOPY f /f\nRUN cat /a /f > /b\n";

@@ -52,7 +52,11 @@ impl GhaPlace {
                     an action exports them";
         let token = set("ACTIONS_RUNTIME_TOKEN").ok_or_else(|| format!("ACTIONS_RUNTIME_TOKEN is not set: {hint}"))?;
         let v2 = set("ACTIONS_CACHE_SERVICE_V2").is_some_and(|value| !matches!(value.as_str(), "0" | "false"));
-        let names = if v2 { ["ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL"] } else { ["ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL"] };
+        let names = if v2 {
+            ["ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL"]
+        } else {
+            ["ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL"]
+        };
         let (name, url) = names
             .into_iter()
             .find_map(|name| Some((name, set(name)?)))
@@ -88,13 +92,13 @@ impl GhaBackend {
     pub fn of_location(location: &str, stop: Stop) -> Option<Result<Self, Error>> {
         (location == GHA_LOCATION).then(|| {
             let place = GhaPlace::from_environment(|name| std::env::var(name).ok());
-            let failed = |reason: String| Error::Other { place: "gha".to_owned(), source: reason.into() };
+            let failed = |reason: String| Error::Other { place: "gha".to_owned(), reason: reason.into() };
             Ok(Self::new(&place.map_err(failed)?, "", stop))
         })
     }
 
     fn failed(&self, reason: impl Into<String>) -> Error {
-        Error::Other { place: self.name(), source: reason.into().into() }
+        Error::Other { place: self.name(), reason: reason.into().into() }
     }
 
     fn index_prefix(&self) -> String {

@@ -7,9 +7,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use super::{GhaPlace, VERSION, json_headers, unsent_reason};
-use crate::http::{
-    Agents, Backoff, Body, Cause, Method, Request, Stop, StatusCode, Tls, Unsent, pause, retry_after,
-};
+use crate::http::{Agents, Backoff, Body, Cause, Method, Request, StatusCode, Stop, Tls, Unsent, pause, retry_after};
 use crate::registry::Secret;
 use crate::remote_cache::Error;
 
@@ -71,9 +69,8 @@ impl Service {
         let keys = std::iter::once(key).chain(prefixes.iter().copied().filter(|prefix| *prefix != key));
         let keys: Vec<String> = keys.map(encode).collect();
         let answer = call(&format!("cache?keys={}&version={VERSION}", keys.join(",")), &Value::Null)?;
-        Ok(answer.and_then(|answer| {
-            Some(Found { key: text(&answer, "cacheKey")?, url: text(&answer, "archiveLocation")? })
-        }))
+        Ok(answer
+            .and_then(|answer| Some(Found { key: text(&answer, "cacheKey")?, url: text(&answer, "archiveLocation")? })))
     }
 
     /// Announces a new entry.
@@ -99,13 +96,7 @@ impl Service {
     }
 
     /// Asks, again when the service is busy. `None`: the service says that there is none, or that there is one already.
-    pub(super) fn call(
-        &self,
-        agents: &Agents,
-        stop: &Stop,
-        path: &str,
-        body: &Value,
-    ) -> Result<Option<Value>, String> {
+    pub(super) fn call(&self, agents: &Agents, stop: &Stop, path: &str, body: &Value) -> Result<Option<Value>, String> {
         let url = self.url(path);
         let accept = if self.v2 { "application/json" } else { "application/json;api-version=6.0-preview.1" };
         let headers = json_headers(&self.token, accept);

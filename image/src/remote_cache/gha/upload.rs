@@ -26,7 +26,9 @@ pub(super) fn send(
     while start < size {
         let length = PIECE.min(size - start);
         let (method, url, headers) = match target {
-            Target::Signed(url) if size <= PIECE => (Method::PUT, url.clone(), vec![plain("x-ms-blob-type", "BlockBlob")]),
+            Target::Signed(url) if size <= PIECE => {
+                (Method::PUT, url.clone(), vec![plain("x-ms-blob-type", "BlockBlob")])
+            }
             Target::Signed(url) => {
                 // All names of blocks are to be of one length.
                 let block = base64(format!("{:08}", blocks.len()).as_bytes());
@@ -48,9 +50,8 @@ pub(super) fn send(
     }
     if let (Target::Signed(url), false) = (target, blocks.is_empty()) {
         let listed = blocks.join("</Latest><Latest>");
-        let list = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Latest>{listed}</Latest></BlockList>"
-        );
+        let list =
+            format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Latest>{listed}</Latest></BlockList>");
         let url = format!("{url}&comp=blocklist");
         let size = list.len() as u64;
         attempt(agents, stop, &Method::PUT, &url, &[], size, &|| Ok(Box::new(io::Cursor::new(list.clone()))))?;

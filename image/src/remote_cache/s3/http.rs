@@ -22,7 +22,7 @@ const CHUNK: usize = 256 << 10;
 
 /// How long the address is waited for at which clouds tell their machines who they are, and at which nobody answers
 /// anywhere else.
-const METADATA: Patience = Patience { connect: Duration::from_secs(1), silence: Duration::from_secs(2) };
+const METADATA: Patience = Patience { connect: Duration::from_secs(1), silence: Duration::from_secs(2), pauses: &[] };
 
 /// Makes clients of this kind.
 #[derive(Debug)]

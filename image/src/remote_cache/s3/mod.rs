@@ -35,6 +35,10 @@ pub const S3_LOCATION: &str = "s3:";
 /// Blobs are sent in parts of this size; smaller ones at once.
 const PART: usize = 16 << 20;
 
+/// What to do when nobody said who asks.
+const NO_KEYS: &str = ": no access keys are known: give access_key_id= and secret_access_key=, or set \
+                       AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
 /// How long a request is tried again, and how often.
 const RETRIES: usize = 4;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -140,7 +144,7 @@ impl S3Backend {
     /// When the place or the environment makes no sense.
     pub fn new(place: S3Place, name: &str, access: &S3Access) -> Result<Self, Error> {
         let label = format!("s3 {}/{}{name}", place.bucket, place.prefix);
-        let other = |source: Box<dyn std::error::Error + Send + Sync>| Error::Other { place: label.clone(), source };
+        let other = |reason: Box<dyn std::error::Error + Send + Sync>| Error::Other { place: label.clone(), reason };
         let retry = RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
         let mut builder = AmazonS3Builder::from_env()
             .with_http_connector(http::Connector)
@@ -202,7 +206,10 @@ impl S3Backend {
     }
 
     fn failed(&self, error: object_store::Error) -> Error {
-        Error::Other { place: self.name(), source: error.into() }
+        let reason = error.to_string();
+        // Without keys the machine itself is asked for some, which only those of a cloud answer.
+        let hint = if reason.contains("/latest/api/token") { NO_KEYS } else { "" };
+        Error::Other { place: self.name(), reason: format!("{reason}{hint}").into() }
     }
 
     fn path(&self, prefix: &str, name: &str) -> Result<Path, Error> {

@@ -95,7 +95,8 @@ pub(super) mod tests {
 
     #[test]
     fn headers_are_read() {
-        let bytes = header(&[(1000, "bash"), (1001, "5.2"), (1002, "1.fc40"), (1014, "GPLv3+"), (1022, "x86_64")], Some(2));
+        let bytes =
+            header(&[(1000, "bash"), (1001, "5.2"), (1002, "1.fc40"), (1014, "GPLv3+"), (1022, "x86_64")], Some(2));
         let parsed = parse(&bytes).unwrap();
         assert_eq!((parsed.name.as_str(), parsed.version.as_str(), parsed.release.as_str()), ("bash", "5.2", "1.fc40"));
         assert_eq!((parsed.epoch, parsed.architecture.as_str()), (Some(2), "x86_64"));

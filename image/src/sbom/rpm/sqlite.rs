@@ -24,7 +24,8 @@ pub(super) fn headers(root: &Root<'_>, path: &str, take: &mut dyn FnMut(&[u8])) 
         let Some((file, size)) = root.open(&format!("{path}{suffix}")) else { continue };
         let mut place = copy.clone().into_os_string();
         place.push(suffix);
-        write(file, size, &File::create(place).map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        write(file, size, &File::create(place).map_err(|error| error.to_string())?)
+            .map_err(|error| error.to_string())?;
     }
     read(&copy, take).map_err(|error| match error {
         rusqlite::Error::SqliteFailure(failure, _) if failure.code == rusqlite::ErrorCode::OperationInterrupted => {
@@ -62,9 +63,10 @@ fn read(path: &std::path::Path, take: &mut dyn FnMut(&[u8])) -> rusqlite::Result
         [],
         |row| row.get(0),
     )?;
-    let plain: bool = db.query_row("SELECT COUNT(*) = 0 FROM pragma_table_xinfo('Packages') WHERE hidden <> 0", [], |row| {
-        row.get(0)
-    })?;
+    let plain: bool =
+        db.query_row("SELECT COUNT(*) = 0 FROM pragma_table_xinfo('Packages') WHERE hidden <> 0", [], |row| {
+            row.get(0)
+        })?;
     if !(ordinary && plain) {
         return Err(rusqlite::Error::InvalidColumnName("Packages".to_owned()));
     }
