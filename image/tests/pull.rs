@@ -1,8 +1,8 @@
 //! Images of a real registry, and of one that lies and breaks.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kit;
 #[path = "kit/registry.rs"]
-#[allow(unreachable_pub, reason = "other tests include it, too")]
 mod registry_kit;
 
 use std::fs;
@@ -297,7 +297,7 @@ fn anyhow(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
-        text.push_str(&format!(": {error}"));
+        text = format!("{text}: {error}");
         next = error.source();
     }
     text

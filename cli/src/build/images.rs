@@ -31,7 +31,7 @@ pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
 
 /// What the store knows of a reference.
 enum Lookup {
-    Found(ResolvedImage),
+    Found(Box<ResolvedImage>),
     /// Nothing, or an image for another platform; what to say when nobody else knows more.
     Missing(ResolveError),
 }
@@ -42,7 +42,8 @@ impl StoreImages<'_> {
         if let Some(layout) = reference.strip_prefix("oci-layout://") {
             let id = source::resolve_layout(self.0, layout, platform).map_err(|error| fail(&error))?;
             let config = store::config(self.0, &id).map_err(|error| fail(&error))?;
-            return Ok(Lookup::Found(ResolvedImage { id: id.to_string(), reference: reference.to_owned(), config }));
+            let image = ResolvedImage { id: id.to_string(), reference: reference.to_owned(), config };
+            return Ok(Lookup::Found(Box::new(image)));
         }
         let full = store::full_name(reference).map_err(|error| fail(&error))?;
         let name = full.parse().map_or_else(|_| full.clone(), |reference| pull::store_name(&reference));
@@ -77,14 +78,14 @@ impl StoreImages<'_> {
                 }));
             }
         }
-        Ok(Lookup::Found(ResolvedImage { id: found.id.to_string(), reference: full, config }))
+        Ok(Lookup::Found(Box::new(ResolvedImage { id: found.id.to_string(), reference: full, config })))
     }
 }
 
 impl Images for StoreImages<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
         match self.look_up(reference, platform)? {
-            Lookup::Found(image) => Ok(image),
+            Lookup::Found(image) => Ok(*image),
             Lookup::Missing(error) => Err(error),
         }
     }
@@ -236,16 +237,16 @@ impl From<PullError> for Refusal {
 }
 
 impl Refusal {
-    fn help(&self, reference: &Reference) -> Option<String> {
+    fn help(&self, reference: &Reference) -> String {
         if self.not_found {
             let repository = reference.familiar_name();
-            return Some(format!("`builder registry tags {repository}` lists what the registry has"));
+            return format!("`builder registry tags {repository}` lists what the registry has");
         }
-        Some(format!(
+        format!(
             "builds need no registry when the image is in the store: `builder load -i FILE` and `builder import \
              ROOTFS.tar {}` bring images in",
             reference.familiar()
-        ))
+        )
     }
 }
 
@@ -271,7 +272,7 @@ impl Images for BaseImages<'_> {
             }
         }
         let missing = match here.look_up(name, platform)? {
-            Lookup::Found(image) => return Ok(image),
+            Lookup::Found(image) => return Ok(*image),
             Lookup::Missing(error) => error,
         };
         let Some(reference) = reference.filter(|_| policy != PullPolicy::Never) else { return Err(missing) };
@@ -284,7 +285,7 @@ impl Images for BaseImages<'_> {
         };
         Err(ResolveError {
             message: format!("{}, and {}", missing.message, refusal.message),
-            help: refusal.help(&reference),
+            help: Some(refusal.help(&reference)),
             source: None,
         })
     }

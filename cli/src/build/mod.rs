@@ -213,7 +213,9 @@ fn build(
             let mounts = caches.mounts(&planned_graph, &targets);
             let (caches, bases, results, runtime) = (&caches, &bases, &results, &runtime);
             scope.spawn(move || {
-                settled.map(|settled| runtime.block_on(settled));
+                if let Some(settled) = settled {
+                    runtime.block_on(settled);
+                }
                 caches.export(&Export { global, store, progress, bases, mounts, outputs, results })
             })
         });
@@ -223,7 +225,9 @@ fn build(
     if exported.is_ok() {
         pushing.iter().for_each(Pushing::done);
     }
-    settled.map(|settled| runtime.block_on(settled));
+    if let Some(settled) = settled {
+        runtime.block_on(settled);
+    }
     let exported = exported?;
     cached.map(|()| exported)
 }

@@ -70,11 +70,11 @@ fn known(
     platform: &Platform,
 ) -> Result<Option<Named>, Error> {
     let Some(named) = store.name(&format!("{}@{digest}", repository.name()))? else { return Ok(None) };
-    Ok(on_platform(store, &named, platform)?.map(|_| named))
+    Ok(on_platform(store, &named, platform).map(|_| named))
 }
 
 /// Which of the images that a name stands for is for a platform.
-fn on_platform(store: &Store, named: &Named, platform: &Platform) -> Result<Option<BlobDigest>, Error> {
+fn on_platform(store: &Store, named: &Named, platform: &Platform) -> Option<BlobDigest> {
     let images = if named.platforms.is_empty() {
         vec![named.image]
     } else {
@@ -82,11 +82,11 @@ fn on_platform(store: &Store, named: &Named, platform: &Platform) -> Result<Opti
     };
     let mut offers = Vec::with_capacity(images.len());
     for id in &images {
-        let Ok(config) = store::config(store, id) else { return Ok(None) };
+        let config = store::config(store, id).ok()?;
         let variant = Some(config.variant).filter(|variant| !variant.is_empty());
         offers.push(Platform { os: config.os, architecture: config.architecture, variant });
     }
-    Ok(platform.choose(&offers).and_then(|at| images.get(at).copied()))
+    platform.choose(&offers).and_then(|at| images.get(at).copied())
 }
 
 /// The tag stands for what the digest stands for.
@@ -97,7 +97,7 @@ fn named(
     known: &Named,
     platform: &Platform,
 ) -> Result<Pulled, Error> {
-    let id = on_platform(store, known, platform)?.unwrap_or(known.image);
+    let id = on_platform(store, known, platform).unwrap_or(known.image);
     let mut changed = false;
     if let Some(tag) = tag_of(reference) {
         let before = store.set_name(&format!("{}:{tag}", reference.name()), known)?;

@@ -243,7 +243,6 @@ fn mistakes_are_shown_where_they_are() {
     )
     .unwrap();
     for (target, message) in [
-        ("push", "this one has none: give it one with -t HOST/NAME"),
         ("flag", "target flag: invalid value 'moon' for '--network <MODE>'"),
         ("gone", "failed to find target gone"),
     ] {

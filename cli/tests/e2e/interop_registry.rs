@@ -212,7 +212,8 @@ fn digests_stay_the_same_on_the_way_round() {
         let synced = fresh(&lab, "synced");
         fs::create_dir(&synced).expect("ours");
         let sync = |args: &[&str]| {
-            let mut all = vec!["--insecure-policy", "sync", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"];
+            let mut all =
+                vec!["--insecure-policy", "sync", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"];
             all.extend(args);
             tool("skopeo", &all.into_iter().map(std::ffi::OsStr::new).collect::<Vec<_>>());
         };
@@ -222,7 +223,8 @@ fn digests_stay_the_same_on_the_way_round() {
 
         // builder: what it pulled from there goes elsewhere as it came.
         let other = Lab::empty();
-        let (pulled, again) = (registry.reference(&format!("{name}-copied:1")), registry.reference(&format!("{name}-again:1")));
+        let (pulled, again) =
+            (registry.reference(&format!("{name}-copied:1")), registry.reference(&format!("{name}-again:1")));
         let told = other.ok(&["pull", &pulled]).stdout;
         assert!(told.contains(&format!("Digest: {expected}\n")), "{told}");
         other.ok(&["tag", &pulled, &again]);
@@ -242,7 +244,8 @@ fn digests_stay_the_same_on_the_way_round() {
 #[test]
 fn podman_and_buildah_take_what_is_pushed_and_bring_it_back() {
     let (lab, registry) = (Lab::new(), RealRegistry::start());
-    for (name, output) in [("gzip", "type=registry"), ("zstd", "type=registry,compression=zstd,force-compression=true")] {
+    for (name, output) in [("gzip", "type=registry"), ("zstd", "type=registry,compression=zstd,force-compression=true")]
+    {
         let reference = registry.reference(&format!("{name}:1"));
         pushed(&lab, &reference, APP, &["-o", output]);
         let podman = Podman::new(&lab);
@@ -279,7 +282,13 @@ fn podman_and_buildah_take_what_is_pushed_and_bring_it_back() {
         for format in ["oci", "docker"] {
             podman.buildah(&["commit", "-q", "--format", format, &container, "made"]);
             let fresh = RealRegistry::start();
-            podman.buildah(&["push", "-q", "--tls-verify=false", "made", &remote(&fresh, &format!("buildah:{format}"))]);
+            podman.buildah(&[
+                "push",
+                "-q",
+                "--tls-verify=false",
+                "made",
+                &remote(&fresh, &format!("buildah:{format}")),
+            ]);
             let other = comes_back(&fresh, "buildah", format, "hello\nby buildah\n");
             let pulled = fresh.reference(&format!("buildah:{format}"));
             let shown = other.ok(&["run", "--rm", &pulled, "sh", "-c", "echo $BY; ls -d /tmp || echo none"]);
@@ -306,7 +315,12 @@ fn comes_back(registry: &RealRegistry, repository: &str, tag: &str, says: &str) 
     assert_eq!(lab.ok(&["run", "--rm", &name]).stdout, says, "{what}");
     // A machine that has not pulled it builds on it, and what comes of it is whole for everybody.
     let (builder, result) = (Lab::empty(), format!("{repository}/upon"));
-    pushed(&builder, &registry.reference(&format!("{result}:{tag}")), &format!("FROM {name}\nRUN echo upon >> /made\n"), &["--push"]);
+    pushed(
+        &builder,
+        &registry.reference(&format!("{result}:{tag}")),
+        &format!("FROM {name}\nRUN echo upon >> /made\n"),
+        &["--push"],
+    );
     read(registry, &result, tag);
     let layout = format!("oci:{}:x", text(&fresh(&lab, "layout")));
     copy(&remote(registry, &format!("{result}:{tag}")), &layout, &[]);
@@ -350,7 +364,13 @@ fn an_index_that_podman_makes_has_each_platform() {
         let list = format!("list-{format}");
         podman.podman(&["manifest", "create", &list]);
         for arch in ["amd64", "arm64"] {
-            podman.podman(&["manifest", "add", "--tls-verify=false", &list, &remote(&registry, &format!("single:{arch}"))]);
+            podman.podman(&[
+                "manifest",
+                "add",
+                "--tls-verify=false",
+                &list,
+                &remote(&registry, &format!("single:{arch}")),
+            ]);
         }
         let to = remote(&registry, &format!("list:{format}"));
         podman.podman(&["manifest", "push", "-q", "--all", "--tls-verify=false", "--format", format, &list, &to]);

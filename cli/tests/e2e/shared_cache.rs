@@ -224,9 +224,16 @@ fn layers_that_a_cache_lost_are_built() {
     let context = project(&two, "one");
     build(&two, &context, &[&from(&cache), "-o", "type=cacheonly"]);
     // Somebody empties the directory: the steps are still cached here, their files are nowhere.
-    fs::remove_dir_all(&cache).expect("it is ours");
+    let kept = one.path().join("kept");
+    fs::rename(&cache, &kept).expect("it is ours");
     build(&two, &context, &[]);
     assert_eq!(two.shell("cat /app /done"), "onedeps\ndone\n");
+    // An image that stays here has its files, whatever becomes of the cache.
+    let [three] = machines();
+    let all = build(&three, &project(&three, "one"), &[&from(&kept)]);
+    assert_eq!(ran(&all), set(&[]));
+    fs::remove_dir_all(&kept).expect("it is ours");
+    assert_eq!(three.shell("cat /app /done"), "onedeps\ndone\n");
 }
 
 #[test]

@@ -169,7 +169,9 @@ fn the_configuration_of_registries() {
     for host in hosts {
         assert!(shown.contains(&format!("Registry {host}:")), "no {host} in\n{shown}");
     }
-    for part in ["mirror.example.com", "http://10.0.0.7:5000", "/etc/builder/ca.crt", "docker-credential-pass", "insecure"] {
+    for part in
+        ["mirror.example.com", "http://10.0.0.7:5000", "/etc/builder/ca.crt", "docker-credential-pass", "insecure"]
+    {
         assert!(shown.contains(part), "no {part} in\n{shown}");
     }
 }
@@ -203,7 +205,12 @@ fn the_job_of_github() {
         assert!(facts.contains("containerimage.digest"), "{facts}");
         assert!(!ran.stderr.contains(PASSWORD) && !ran.stdout.contains(PASSWORD) && !facts.contains(PASSWORD));
         let cold = Lab::empty();
-        works(&cold, &directory, &format!("echo '{PASSWORD}' | builder login {} -u {USER} --password-stdin", registry.host()), &[]);
+        works(
+            &cold,
+            &directory,
+            &format!("echo '{PASSWORD}' | builder login {} -u {USER} --password-stdin", registry.host()),
+            &[],
+        );
         assert_eq!(cold.ok(&["run", "--rm", &format!("{repository}:{sha}")]).stdout, "Hello, world!\n");
     }
 }
@@ -226,6 +233,7 @@ fn the_jobs_of_gitlab() {
         ]
     };
     // GitLab carries the directory of the cache to the next job, and the tarball to the one that publishes it.
+    let storage = tempfile::tempdir().expect("a temporary directory");
     let mut carried: Option<PathBuf> = None;
     for sha in ["c0ffee", "decade"] {
         let (builds, publishes) = (Lab::new(), Lab::empty());
@@ -238,12 +246,10 @@ fn the_jobs_of_gitlab() {
         assert_eq!(executed, carried.is_none(), "{}", ran.stderr);
         let ran = works(&publishes, &directory, &publish.join("\n"), &environment(sha));
         assert!(!ran.stderr.contains(PASSWORD) && !ran.stdout.contains(PASSWORD));
-        assert_eq!(publishes.ok(&["registry", "tags", &name]).stdout.contains(sha), true);
+        assert!(publishes.ok(&["registry", "tags", &name]).stdout.contains(sha));
         assert_eq!(publishes.ok(&["run", "--rm", &format!("{name}:{sha}")]).stdout, "Hello, world!\n");
-        let cache = std::env::temp_dir().join(format!("builder-e2e-carried-{}", std::process::id()));
-        fs::remove_dir_all(&cache).ok();
+        let cache = storage.path().join(sha);
         works(&builds, &directory, &format!("cp -a .builder-cache '{}'", cache.display()), &[]);
         carried = Some(cache);
     }
-    fs::remove_dir_all(carried.expect("there were jobs")).expect("ours");
 }

@@ -230,8 +230,9 @@ impl Inline<'_> {
     }
 }
 
-/// Fetches the layers of results that can't be had without access to a cache: it may not be there when somebody needs
-/// their files later.
+/// Fetches the layers of results that stay here from the caches that had them: those may be written anew tomorrow, or
+/// let nobody in. What is pushed can be had from where it went, unless a cache that wants a key has it alone. Layers of
+/// base images wait until somebody needs their files.
 pub(super) fn fetch_kept<'a>(
     store: &Store,
     bases: &Bases,

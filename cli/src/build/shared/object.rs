@@ -73,7 +73,8 @@ pub(super) fn s3(options: &mut Options) -> Result<S3Cache, String> {
     let mut place = S3Place::new(bucket);
     place.region = options.take("region");
     place.endpoint = options.take("endpoint_url");
-    if let Some(url) = place.endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+    if let Some(url) = place.endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://"))
+    {
         return Err(format!("endpoint_url takes a URL that begins with http:// or https://, not `{url}`"));
     }
     place.path_style = options.truth("use_path_style")?.unwrap_or(false);

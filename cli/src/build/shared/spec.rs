@@ -91,7 +91,7 @@ pub(crate) fn cache_from(text: &str) -> Result<Vec<Place>, String> {
 
 /// The caches that one `--cache-to` names.
 pub(crate) fn cache_to(text: &str) -> Result<Vec<CacheTo>, String> {
-    read(text, true)?.into_iter().map(|options| options.target()).collect()
+    read(text, true)?.into_iter().map(Options::target).collect()
 }
 
 fn read(text: &str, writes: bool) -> Result<Vec<Options>, String> {

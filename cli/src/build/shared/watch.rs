@@ -31,10 +31,10 @@ impl Watch for Shown<'_> {
             State::Uploading { done, total } if total > LARGE && done < total => {
                 self.step.transferred(&label, done, total);
             }
-            State::Done | State::Exists | State::Mounted { .. } => {
-                if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(*blob) {
-                    self.step.note(label);
-                }
+            State::Done | State::Exists | State::Mounted { .. }
+                if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(*blob) =>
+            {
+                self.step.note(label);
             }
             _ => {}
         }

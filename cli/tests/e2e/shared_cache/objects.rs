@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{cached, layers, machines, project, ran, set, text};
 use crate::actions_kit::{Actions, TOKEN};
 use crate::kit::{Lab, Ran};
 use crate::moto_kit::Moto;
+use crate::registry_kit::RealRegistry;
 
 /// Who may use the bucket.
 const KEY_ID: &str = "AKIATHISISNOTSECRET";
@@ -61,7 +63,12 @@ fn assert_nowhere(directory: &Path, secrets: &[&str]) {
 #[track_caller]
 fn assert_unsaid(ran: &Ran, secrets: &[&str]) {
     for secret in secrets {
-        assert!(!ran.stdout.contains(secret) && !ran.stderr.contains(secret), "{secret} in\n{}\n{}", ran.stdout, ran.stderr);
+        assert!(
+            !ran.stdout.contains(secret) && !ran.stderr.contains(secret),
+            "{secret} in\n{}\n{}",
+            ran.stdout,
+            ran.stderr
+        );
     }
 }
 
@@ -159,6 +166,74 @@ fn layers_of_a_bucket_are_fetched_later_by_who_has_the_keys() {
     let asked = built(&three, "one", &[&from], &[("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")]);
     asked.assert_stderr("the cache s3 caches/new is not used");
     asked.assert_stderr("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+}
+
+#[test]
+fn what_a_bucket_has_goes_out_without_being_unpacked() {
+    let (moto, registry) = (Moto::start(), RealRegistry::start());
+    moto.bucket("caches");
+    let keys = format!(
+        "type=s3,bucket=caches,region=us-east-1,endpoint_url={},use_path_style=true,access_key_id={KEY_ID},secret_access_key={KEY}",
+        moto.endpoint
+    );
+    let [one, two, three] = machines();
+    built(&one, "one", &[&format!("--cache-to={keys},mode=max")], &[]);
+    let (from, before) = (format!("--cache-from={keys}"), layers(&two));
+    let archive = two.path().join("image.tar");
+    let name = registry.reference("app:1");
+    for output in
+        [format!("type=oci,dest={}", archive.display()), format!("type=image,name={name},push=true,store=false")]
+    {
+        let out = built(&two, "one", &[&from, "-o", &output], &[]);
+        assert_eq!(ran(&out), set(&[]), "{}", out.stderr);
+        assert_eq!(layers(&two), before, "{output}");
+    }
+    three.ok(&["load", "-i", text(&archive)]);
+    assert_eq!(three.shell("cat /app /done"), "onedeps\ndone\n");
+    assert_eq!(three.ok(&["run", "--rm", &name, "cat", "/app"]).stdout, "onedeps\n");
+}
+
+#[test]
+fn what_is_not_as_it_was_written_is_not_used() {
+    let moto = Moto::start();
+    moto.bucket("caches");
+    let keys = format!(
+        "type=s3,bucket=caches,region=us-east-1,endpoint_url={},use_path_style=true,access_key_id={KEY_ID},secret_access_key={KEY}",
+        moto.endpoint
+    );
+    let from = format!("--cache-from={keys}");
+    let [one, two, three] = machines();
+    built(&one, "one", &[&format!("--cache-to={keys},mode=max")], &[]);
+    let curl = |args: &[&str], url: &str| {
+        let output = Command::new("curl").args(["-sf"]).args(args).arg(url).output().expect("curl is installed");
+        assert!(output.status.success(), "{url}");
+        output.stdout
+    };
+    // First the layers, and then what tells of them, too.
+    for (lab, configs) in [(&two, false), (&three, true)] {
+        for key in moto.keys("caches").iter().filter(|key| key.starts_with("blobs/")) {
+            let url = format!("{}/caches/{key}", moto.endpoint);
+            let mut bytes = curl(&[], &url);
+            if bytes.starts_with(b"{") == configs && !bytes.ends_with(b"damage") {
+                let end = bytes.len() - "damage".len();
+                bytes.truncate(end);
+                bytes.extend(b"damage");
+                let file = lab.path().join("blob");
+                fs::write(&file, bytes).expect("ours");
+                curl(&["-X", "PUT", "--data-binary", &format!("@{}", file.display())], &url);
+            }
+        }
+        let cold = built(lab, "one", &[&from, "-o", "type=cacheonly"], &[]);
+        assert_eq!(ran(&cold).len(), if configs { 6 } else { 0 }, "{}", cold.stderr);
+        let all = built(lab, "one", &[&from], &[]);
+        if configs {
+            cold.assert_stderr("is damaged");
+        } else {
+            all.assert_stderr("which run instead");
+        }
+        assert_eq!(lab.shell("cat /app /done"), "onedeps\ndone\n");
+        lab.assert_tidy();
+    }
 }
 
 #[test]
