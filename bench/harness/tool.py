@@ -274,6 +274,11 @@ PEERS = {tool.name: tool for tool in (Docker, ClassicDocker, Buildah)}
 
 
 def remove(path):
-    """Removes a tree, which may be large, but never what is mounted in it."""
+    """Removes a tree, which may be large, but never what is mounted in it. Something of a tool may still be flushing to
+    it in the background."""
+    for _ in range(10):
+        if not Path(path).exists():
+            return
+        subprocess.run(["rm", "-rf", "--one-file-system", str(path)], stderr=subprocess.DEVNULL, check=False)
     if Path(path).exists():
-        subprocess.run(["rm", "-rf", "--one-file-system", str(path)], check=False)
+        raise process.Failed(f"{path} can't be removed")

@@ -228,9 +228,21 @@ pub(crate) fn by_chain_id(db: &Connection, chain_id: &str) -> Result<Option<Laye
     Ok(select.query_row([chain_id], |row| row.get(0)).optional()?.map(id_of))
 }
 
+/// Whether nothing is to be learned: the source is known as it is, and comes first if the layer is still to be fetched.
 fn has_source(db: &Connection, id: LayerId, source: &LayerSource) -> Result<bool> {
-    let mut select = db.prepare_cached("SELECT 1 FROM layer_sources WHERE layer = ? AND blob = ? AND location = ?")?;
-    Ok(select.exists(params![id.number() as i64, source.blob.digest.as_bytes(), source.location])?)
+    let mut select = db.prepare_cached(
+        "SELECT 1 FROM layer_sources AS known
+         WHERE layer = ? AND blob = ? AND location = ? AND size = ? AND media_type = ?
+             AND NOT EXISTS (SELECT 1 FROM layer_sources AS later JOIN layers ON layers.id = later.layer
+                             WHERE later.layer = known.layer AND later.seq > known.seq AND layers.absent)",
+    )?;
+    Ok(select.exists(params![
+        id.number() as i64,
+        source.blob.digest.as_bytes(),
+        source.location,
+        source.blob.size as i64,
+        source.media_type
+    ])?)
 }
 
 fn add_source(db: &Connection, id: LayerId, source: &LayerSource) -> Result<()> {

@@ -42,12 +42,14 @@ pub(crate) fn boot_id() -> Result<String> {
 impl Store {
     /// Whether anything was written that a power cut could take away.
     pub fn unsynced(&self) -> Result<bool> {
-        let mounts = |db: &Connection| {
-            let select = "SELECT EXISTS (SELECT 1 FROM mounts INDEXED BY mounts_unsynced WHERE boot IS NOT NULL)";
+        let others = |db: &Connection| {
+            let select = "SELECT EXISTS (SELECT 1 FROM mounts INDEXED BY mounts_unsynced WHERE boot IS NOT NULL)
+                OR EXISTS (SELECT 1 FROM containers INDEXED BY containers_unsynced
+                           WHERE boot IS NOT NULL AND finished_ms IS NOT NULL)";
             Ok(db.prepare_cached(select)?.query_row([], |row| row.get(0))?)
         };
         let rests = |newest: &[i64]| newest.iter().any(|newest| *newest > 0);
-        Ok(rests(&self.newest_unsynced()?) || self.read(mounts)? || !self.resting_containers()?.is_empty())
+        Ok(rests(&self.newest_unsynced()?) || self.read(others)?)
     }
 
     /// Flushes the store to the disk, and marks what it holds durable. Does nothing when everything is.
@@ -196,12 +198,12 @@ fn drop_rows(db: &Transaction<'_>, boot: &str) -> Result<Lost> {
     let mut containers = container::drop_lost(db, boot)?;
     containers.extend(drop_incomplete(db)?);
     db.execute_batch(
-        // A name for several platforms is whole, or goes back to what it was before.
+        // A name for several platforms, or with blobs of its own, is whole, or goes back to what it was before.
         "CREATE TEMP TABLE broken AS
             SELECT name FROM names WHERE image NOT IN (SELECT id FROM images)
-            UNION SELECT name FROM platforms WHERE image NOT IN (SELECT id FROM images);
-         UPDATE names SET image = durable, form = NULL
-            WHERE durable IS NOT NULL AND name IN (SELECT name FROM broken);
+            UNION SELECT name FROM platforms WHERE image NOT IN (SELECT id FROM images)
+            UNION SELECT name FROM name_blobs WHERE blob NOT IN (SELECT digest FROM blobs);
+         UPDATE names SET image = ifnull(durable, image), form = NULL WHERE name IN (SELECT name FROM broken);
          DELETE FROM platforms WHERE name IN (SELECT name FROM broken);
          DELETE FROM name_blobs WHERE name IN (SELECT name FROM broken);
          DROP TABLE broken;
@@ -302,6 +304,22 @@ mod tests {
         drop(store);
         let store = OpenOptions::new().boot_id("next").open(root.path()).unwrap();
         assert_eq!(store.name("n").unwrap(), Some(Named::one(old)));
+    }
+
+    #[test]
+    fn a_name_does_not_speak_of_blobs_that_a_power_cut_took() {
+        let root = tempfile::tempdir().unwrap();
+        let store = OpenOptions::new().boot_id("boot").open(root.path()).unwrap();
+        let id = store.put_blob(b"config").unwrap();
+        let (snapshot, diff_ids) = (Snapshot::scratch(), Vec::new());
+        let image = NewImage { id, snapshot, diff_ids, manifest: None, created_ms: 0, size: 0, target: None };
+        store.put_image(&image).unwrap();
+        store.sync().unwrap();
+        let blobs = vec![store.put_blob(b"said of it").unwrap()];
+        store.set_name("n", &Named { form: Some("{}".into()), blobs, ..Named::one(id) }).unwrap();
+        drop(store);
+        let store = OpenOptions::new().boot_id("next").open(root.path()).unwrap();
+        assert_eq!(store.name("n").unwrap(), Some(Named::one(id)));
     }
 
     #[test]

@@ -123,6 +123,14 @@ fn the_same_layer_from_two_places_is_one() {
         store.layer_sources(id).unwrap().into_iter().map(|source| source.location).collect()
     };
     assert_eq!(places(&first), ["very near", "near", "far away"]);
+    // Whoever asked last is asked first, and with what was said last.
+    let mut right = absent("a");
+    right.source.blob.size = 8;
+    assert_eq!(store.put_absent_layer(&right).unwrap(), first);
+    assert_eq!(places(&first), ["far away", "very near", "near"]);
+    assert_eq!(store.layer_sources(&first).unwrap()[0].blob.size, 8);
+    store.add_layer_source(&first, &source("a", "near")).unwrap();
+    assert_eq!(places(&first), ["near", "far away", "very near"]);
     // One whose files are there gains the place, too.
     let active = store.new_layer().unwrap();
     let there = active.commit(LayerMeta { chain_id: Some("chain of b".to_owned()), ..LayerMeta::default() }).unwrap();

@@ -7,6 +7,8 @@ use std::fmt;
 
 use builder_solver::VertexId;
 
+use crate::progress::control::{Styles, visible};
+
 /// What a command returns.
 pub(crate) type CliResult<T> = Result<T, CliError>;
 
@@ -87,15 +89,34 @@ impl fmt::Display for CliError {
         match self {
             Self::Usage(message) => write!(f, "ERROR: {message}"),
             Self::Failed { error, hint } => {
-                write!(f, "ERROR: {error:#}")?;
+                // Parts of it may be a stranger's words.
+                write!(f, "ERROR: {}", shown(&format!("{error:#}"), Styles::Strip))?;
                 match hint {
                     Some(hint) => write!(f, "\nhint: {hint}"),
                     None => Ok(()),
                 }
             }
-            Self::Diagnosed(text) => f.write_str(text.trim_end()),
+            Self::Diagnosed(text) => f.write_str(&shown(text.trim_end(), Styles::Keep)),
             Self::Step { .. } | Self::Shown => Ok(()),
             Self::Interrupted => f.write_str("ERROR: interrupted"),
         }
+    }
+}
+
+/// What a terminal would obey is left out.
+fn shown(text: &str, styles: Styles) -> String {
+    text.split('\n').map(|line| visible(line.as_bytes(), styles)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_hold_nothing_that_a_terminal_obeys() {
+        let error = CliError::message("a\x1b]0;title\x07b\r\n\tc\u{9b}2Jd");
+        assert_eq!(error.to_string(), "ERROR: ab \n\tcd");
+        let drawn = CliError::Diagnosed("\x1b[31mred\x1b[0m\x1b[2J\n".to_owned());
+        assert_eq!(drawn.to_string(), "\x1b[31mred\x1b[0m\x1b[0m");
     }
 }

@@ -30,8 +30,8 @@ fn put(backend: &dyn Backend, bytes: &[u8]) -> u64 {
     let open = |from: u64| -> std::io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(Cursor::new(bytes[from as usize..].to_vec())))
     };
-    let advance = |count| {
-        sent.fetch_add(count, Ordering::Relaxed);
+    let advance = |done| {
+        assert!(sent.swap(done, Ordering::Relaxed) < done, "it only grows");
     };
     backend.put_blob(&info(bytes), &open, &advance).expect("it is taken");
     sent.into_inner()
@@ -41,6 +41,16 @@ fn get(backend: &dyn Backend, blob: &BlobInfo) -> Vec<u8> {
     let mut found = Vec::new();
     backend.blob(blob).expect("it is there").read_to_end(&mut found).expect("it is read");
     found
+}
+
+/// Bytes that are not those of the digest are not kept.
+fn refuses_what_is_something_else(backend: &dyn Backend, size: usize) {
+    let (right, mut wrong) = (bytes(size), bytes(size));
+    wrong[size - 1] ^= 1;
+    let open = |_: u64| -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(wrong.clone()))) };
+    let error = backend.put_blob(&info(&right), &open, &|_| ()).expect_err("it is refused").to_string();
+    assert!(error.contains("is damaged"), "{error}");
+    assert!(!backend.has_blob(&info(&right)).expect("it works"));
 }
 
 /// Blobs small and large, manifests old and new.
@@ -78,9 +88,15 @@ fn a_bucket_keeps_a_cache() {
     place.region = Some("us-east-1".into());
     place.path_style = true;
     place.prefix = "team/".into();
+    let two = S3Backend::new(place.clone(), "one; two", &access()).expect("it works");
+    two.put_manifest("application/json", b"{}", &[]).expect("it works");
+    let second = S3Backend::new(place.clone(), "two", &access()).expect("it works");
+    assert_eq!(second.manifest(None).expect("it works"), two.manifest(None).expect("it works"));
     let backend = S3Backend::new(place, "app", &access()).expect("it works");
     // Three parts.
     keeps_what_it_is_given(&backend, 40 << 20);
+    refuses_what_is_something_else(&backend, 8);
+    refuses_what_is_something_else(&backend, 17 << 20);
     let keys = moto.keys("caches");
     assert!(keys.contains(&"team/manifests/app.builder.json".to_owned()), "{keys:?}");
     assert!(keys.contains(&format!("team/blobs/{}", BlobDigest::of(&bytes(4)))), "{keys:?}");
@@ -113,6 +129,7 @@ fn jobs_of_actions_share_a_cache() {
         let backend = gha(&actions, TOKEN, v2);
         // More than one block.
         keeps_what_it_is_given(&backend, 33 << 20);
+        refuses_what_is_something_else(&gha(&actions, TOKEN, v2), 8);
         // Another job finds it; what it asks for is asked once.
         let other = gha(&actions, TOKEN, v2);
         assert_eq!(other.manifest(None).expect("it works").as_deref(), Some(&b"{\"second\":2}"[..]));
@@ -137,6 +154,59 @@ fn a_service_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
     let error = gha(&actions, "another-token", true).has_blob(&info(b"some")).expect_err("it is refused").to_string();
     assert!(error.contains("401") && error.contains("wrong token") && !error.contains("another-token"), "{error}");
     assert_eq!(actions.requests().len(), before + 1);
+}
+
+#[test]
+fn downloads_go_on_where_they_broke_and_with_addresses_that_are_new() {
+    for v2 in [true, false] {
+        let actions = Actions::start();
+        let backend = gha(&actions, TOKEN, v2);
+        let blob = bytes(3 << 20);
+        put(&backend, &blob);
+        actions.break_off(3);
+        let before = actions.requests().len();
+        assert!(get(&backend, &info(&blob)) == blob);
+        // One look-up, and a part more each time.
+        assert_eq!(actions.requests().len(), before + 5);
+        // One that is known is too old when the blob is wanted, and one in the middle of it.
+        actions.expire();
+        let mut reader = backend.blob(&info(&blob)).expect("it is there");
+        let mut found = vec![0; 100];
+        reader.read_exact(&mut found).expect("it begins");
+        actions.break_off(1);
+        drop(reader);
+        let mut reader = backend.blob(&info(&blob)).expect("it is there");
+        actions.expire();
+        let mut found = Vec::new();
+        reader.read_to_end(&mut found).expect("it goes on");
+        assert!(found == blob);
+        // A blob that is not as long as its manifest says is none.
+        let longer = BlobInfo { size: 1 + (3 << 20), ..info(&blob) };
+        let error = backend.blob(&longer).map(drop).expect_err("it is refused").to_string();
+        assert!(error.contains("3145728 bytes instead of 3145729") && !error.contains("sig="), "{error}");
+    }
+}
+
+#[test]
+fn what_the_service_does_not_keep_is_not_sent() {
+    let actions = Actions::start();
+    let backend = gha(&actions, TOKEN, true);
+    actions.lose();
+    let open = |_: u64| -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(Cursor::new(b"some"))) };
+    let error = backend.put_blob(&info(b"some"), &open, &|_| ()).expect_err("it is gone").to_string();
+    assert!(error.contains("did not keep"), "{error}");
+}
+
+#[test]
+fn scopes_are_told_apart() {
+    let actions = Actions::start();
+    let scope = |scope: &str| {
+        let place = GhaPlace { url: actions.url.clone(), token: Secret::new(TOKEN), v2: true };
+        GhaBackend::new(&place, scope, Stop::default())
+    };
+    scope("a#1").put_manifest("application/json", b"{}", &[]).expect("it works");
+    assert_eq!(scope("a").manifest(None).expect("it works"), None);
+    assert!(scope("a#1").manifest(None).expect("it works").is_some());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Images that are pushed to a real registry, seen by a proxy before it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kit;
 #[path = "kit/registry.rs"]
-#[allow(unreachable_pub, reason = "other tests include it, too")]
 mod registry_kit;
 
 use std::collections::BTreeMap;

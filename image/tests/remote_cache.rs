@@ -185,6 +185,11 @@ fn a_cold_store_finds_everything_and_fetches_only_what_is_looked_at() {
     // It is a record of the store from now on, of which nothing was fetched.
     assert!(two.store.by_recipe(&compile.recipe).unwrap().is_some());
     assert_eq!(two.store.absent(&found.output).unwrap(), found.output.layers);
+    // No image that is pulled later takes for its own what a cache says of a layer.
+    for layer in &found.output.layers {
+        let diff_id = two.store.layer(layer).unwrap().meta.diff_id.unwrap();
+        assert_eq!(two.store.layer_by_chain_id(&diff_id.to_string()).unwrap(), None);
+    }
     assert_eq!(two.store.all_records().unwrap().len(), 1, "what nobody asked for does not come");
     // The content of results is known without their files.
     let content = one.store.snapshot_content(&compile.output).unwrap();
@@ -305,6 +310,31 @@ fn layers_of_base_images_are_found_and_not_sent() {
 }
 
 #[test]
+fn layers_of_an_image_that_the_build_does_not_know_are_not_taken_for_its_own() {
+    let (one, two) = (Machine::new(), Machine::new());
+    // The second layer of an image: what it implies of directories is in the first.
+    let foreign = |machine: &Machine| {
+        let active = machine.store.new_layer().unwrap();
+        fs::write(active.upper().join("base"), "of everything").unwrap();
+        let meta = LayerMeta {
+            diff_id: Some(DiffId::of(b"the tar of the layer")),
+            chain_id: Some(BlobDigest::of(b"both layers").to_string()),
+            files: 1,
+            ..LayerMeta::default()
+        };
+        active.commit(meta).unwrap()
+    };
+    let layer = foreign(&one);
+    let step = one.record("run", &[], Snapshot::scratch().with(layer).with(one.layer("more", "")), "A");
+    let sent = one.export(&[&step], Mode::Max, &one.place());
+    assert_eq!((sent.steps, sent.blobs), (1, 1));
+    assert!(two.records(opened(&one.place())).by_recipe(&step.recipe).unwrap().is_none());
+    let here = foreign(&two);
+    let found = two.records(opened(&one.place())).by_recipe(&step.recipe).unwrap().unwrap();
+    assert_eq!(found.output.layers[0], here);
+}
+
+#[test]
 fn the_first_cache_that_has_a_step_counts() {
     let (one, two, cold) = (Machine::new(), Machine::new(), Machine::new());
     let (_, compile, _) = project(&one);
@@ -353,7 +383,7 @@ fn hostile_caches_are_refused() {
         "records": [{ "name": "a", "components": [0], "chain": 0 }],
     });
     let dir = kit::scratch();
-    layout(dir.path(), good.to_string().as_bytes(), CONFIG_TYPE, &[blob.clone()]);
+    layout(dir.path(), good.to_string().as_bytes(), CONFIG_TYPE, std::slice::from_ref(&blob));
     assert_eq!(names(&opened(dir.path())), set(&["a"]));
 
     let deep: Vec<Value> = (0..3000_u32).map(|number| json!([number.checked_sub(1), 0])).collect();
@@ -379,9 +409,14 @@ fn hostile_caches_are_refused() {
     for (pointer, value, says) in table {
         let mut bad = good.clone();
         *bad.pointer_mut(pointer).unwrap() = value;
-        let error = refused(bad.to_string().as_bytes(), &[blob.clone()]);
+        let error = refused(bad.to_string().as_bytes(), std::slice::from_ref(&blob));
         assert!(error.contains(says), "{pointer}: {error}");
     }
+    // A name that is hashed over and over again.
+    let mut long = good.clone();
+    long["components"][0]["part"] = json!({ "env": "x".repeat(4 << 20) });
+    long["records"][0]["components"] = json!(vec![0; 300]);
+    assert!(refused(long.to_string().as_bytes(), &[blob.clone()]).contains("too many components"));
     for (bytes, says) in [
         (b"".to_vec(), "can't be understood"),
         (b"[[[[".repeat(100_000), "can't be understood"),

@@ -159,24 +159,21 @@ impl HeldContainer {
         self.finished(exit_code)
     }
 
-    /// Writes down that its files are about to change.
+    /// Writes down that its files change as long as this exists: what is flushed meanwhile is not all of it.
     pub fn changing(&self) -> Result<()> {
-        self.update("version = version + 1, boot = ?2", &[&self.store.inner.boot])
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        self.update("version = version + 1, boot = ?2, pid = ?3, root = NULL", &[&self.store.inner.boot, &pid])
     }
 
     /// Removes it. What it changed is gone for good.
     pub fn remove(self) -> Result<()> {
         let store = self.store.clone();
-        let unsynced = store.read(|db| {
-            let mut select = db.prepare_cached("SELECT boot IS NOT NULL FROM containers WHERE id = ?")?;
-            Ok(select.query_row([self.id.as_bytes()], |row| row.get(0)).optional()?.unwrap_or(true))
-        })?;
+        let delete = |condition: &str| format!("DELETE FROM containers WHERE id = ? AND {condition}");
+        let lost_anyway = delete("boot IS NOT NULL");
         // A row that a power cut would bring back must not outlive its files.
-        let commit = if unsynced { Commit::Lazy } else { Commit::Durable };
-        store.write(commit, |db| {
-            db.execute("DELETE FROM containers WHERE id = ?", [self.id.as_bytes()])?;
-            Ok(())
-        })?;
+        if store.write(Commit::Lazy, |db| Ok(db.execute(&lost_anyway, [self.id.as_bytes()])?))? == 0 {
+            store.write(Commit::Durable, |db| Ok(db.execute(&delete("TRUE"), [self.id.as_bytes()])?))?;
+        }
         trash::remove(store.root(), &self.directory)
     }
 
@@ -244,9 +241,14 @@ impl Store {
         Ok(self.select_containers("id = ?", &[id.as_bytes()])?.pop())
     }
 
+    /// The directory of a container. Whoever runs it has it open.
+    pub fn container_directory(&self, id: &ContainerId) -> PathBuf {
+        directory(self.root(), *id)
+    }
+
     /// Where a container's changes are: an upper directory. It is only to be read by whoever does not hold it.
     pub fn container_upper(&self, id: &ContainerId) -> PathBuf {
-        directory(self.root(), *id).join("fs")
+        self.container_directory(id).join("fs")
     }
 
     /// The bytes of the files that a container changed.
@@ -306,15 +308,31 @@ impl Store {
         if noticed { select() } else { Ok(found) }
     }
 
-    /// The containers at rest whose files were not flushed yet.
+    /// The containers at rest whose files were not flushed yet: the number of the row and its version.
     pub(crate) fn resting_containers(&self) -> Result<Vec<(i64, i64)>> {
-        self.read(|db| {
+        let rows = self.read(|db| {
             let mut select = db.prepare_cached(
-                "SELECT seq, version FROM containers INDEXED BY containers_unsynced
+                "SELECT seq, version, id, pid IS NOT NULL FROM containers INDEXED BY containers_unsynced
                  WHERE boot IS NOT NULL AND finished_ms IS NOT NULL",
             )?;
-            Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?)
-        })
+            let rows = select.query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, ContainerId::from_bytes(row.get(2)?), row.get(3)?))
+            })?;
+            Ok(rows.collect::<rusqlite::Result<Vec<(i64, i64, ContainerId, bool)>>>()?)
+        })?;
+        let mut resting = Vec::new();
+        for (seq, version, id, is_changed) in rows {
+            if is_changed {
+                let path = directory(self.root(), id);
+                // One that is gone has nothing to flush.
+                let Ok(lock) = File::open(&path) else { continue };
+                if !flock(&lock, &path, Mode::Exclusive, Wait::No)? {
+                    continue;
+                }
+            }
+            resting.push((seq, version));
+        }
+        Ok(resting)
     }
 }
 

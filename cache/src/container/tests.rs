@@ -78,13 +78,20 @@ fn a_power_cut_takes_what_was_not_flushed() {
     store.sync().unwrap();
     changed.changing().unwrap();
     assert!(store.unsynced().unwrap());
+    // What is copied into it after the flush is not flushed.
+    store.sync().unwrap();
+    assert!(store.unsynced().unwrap());
+    let copied = run(&store, "copied", true);
+    copied.changing().unwrap();
+    drop(copied);
+    store.sync().unwrap();
     let late = run(&store, "late", true);
     drop((flushed, running, changed, late, store));
     let store = open(root.path(), "two");
     let names: Vec<_> = store.containers().unwrap().into_iter().map(|container| container.name).collect();
-    assert_eq!(names, ["flushed"]);
+    assert_eq!(names, ["copied", "flushed"]);
     store.collect_garbage().unwrap();
-    assert_eq!(fs::read_dir(root.path().join("containers")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(root.path().join("containers")).unwrap().count(), 2);
 }
 
 #[test]

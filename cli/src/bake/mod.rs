@@ -117,7 +117,9 @@ fn prepare(global: &Global, args: &BakeArgs, files: &mut Vec<SourceFile>) -> Bak
     }
     granted.check(selected.targets.values())?;
     let mut requests = requests::requests(&selected, &granted)?;
-    requests.iter_mut().for_each(|request| request.args.cache_mounts |= args.cache_mounts);
+    for request in &mut requests {
+        request.args.cache_mounts |= args.cache_mounts;
+    }
     if let Some(call) = args.call.filter(|call| call.name() != "build") {
         // With the form that the answer should have.
         for request in &mut requests {

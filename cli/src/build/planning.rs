@@ -249,10 +249,13 @@ fn shown(step: Step, source: &BuildSource, diagnostic: &Diagnostic, summary: &st
     CliError::Diagnosed(format!("{drawn}\nERROR: {FAILED}{summary}\n"))
 }
 
+/// What an image is asked for by: its reference, its platform, and when its registry is asked.
+type Asked = (String, Option<String>, PullPolicy);
+
 /// Looks each image up once.
 struct KnownImages<'a> {
     images: BaseImages<'a>,
-    known: RefCell<BTreeMap<(String, Option<String>, PullPolicy), ResolvedImage>>,
+    known: RefCell<BTreeMap<Asked, ResolvedImage>>,
     contexts: Rc<Contexts>,
 }
 

@@ -44,7 +44,7 @@ fn inspect(global: &Global, args: &ManifestInspectArgs) -> CliResult<u8> {
     let repository = registry.repository(&reference);
     let fetched = remote_image::manifest(&repository, &Which::of(&reference), &reference)?;
     if args.raw {
-        return output::result(&String::from_utf8_lossy(&fetched.bytes)).map(|()| 0);
+        return output::bytes(&fetched.bytes).map(|()| 0);
     }
     let document = remote_image::document(&fetched, &reference.to_string())?;
     let children = remote_image::children(&document);

@@ -105,6 +105,21 @@ impl WrittenTable {
     }
 }
 
+/// The text as it may be shown, every character in its place: with what lies between a `:` and an `@` hidden, which is a
+/// password that does not belong there.
+pub(super) fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for word in text.split_inclusive(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '"' | '\'')) {
+        match word.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?, host))) {
+            Some(((user, password), host)) => {
+                shown.extend([user, ":", &"*".repeat(password.len()), "@", host]);
+            }
+            None => shown.push_str(word),
+        }
+    }
+    shown
+}
+
 fn wrong(what: String, span: Range<usize>) -> Diagnostic {
     Diagnostic::new(what, span)
 }
@@ -114,6 +129,9 @@ fn host(written: &Spanned<String>) -> Result<String, String> {
     let text = written.get_ref().as_str();
     if crate::registry::is_docker_hub(text) {
         return Ok(crate::registry::DOCKER_HUB.to_owned());
+    }
+    if text.contains('@') {
+        return Err("the host of a registry holds no user and password: use `builder login`".to_owned());
     }
     if text.contains("://") {
         return Err(format!("`{text}` is a URL: write the host alone, and `http = true` where it speaks plain HTTP"));
@@ -178,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_shown() {
+        for (text, shown) in [
+            ("mirrors = [\"https://u:hush@m.lan:5000/x\"] # ok: 1", "mirrors = [\"https://u:****@m.lan:5000/x\"] # ok: 1"),
+            ("['u:hä@sh@m.lan', \"n@m\"]", "['u:******@m.lan', \"n@m\"]"),
+            ("a = \"r.lan:5000\"\n", "a = \"r.lan:5000\"\n"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+            assert_eq!(shown.len(), text.len());
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_shown_where_it_is() {
         for (text, complains) in [
             ("x = 1", "1:1 unknown key `x`"),
@@ -186,6 +216,7 @@ mod tests {
             ("[registry.\"a.b\"\n", "1:16 "),
             ("[registry.\"https://a.b\"]", "1:11 `https://a.b` is a URL"),
             ("[registry.\"a b\"]", "1:11 `a b` is not the host"),
+            ("[registry.\"https://u:p@a.b\"]", "1:11 the host of a registry holds no user"),
             ("[registry.\"docker.io\"]\n[registry.\"index.docker.io\"]", "2:11 `index.docker.io` is docker.io"),
             ("[registry.\"a.b\"]\nmirrors = [\"u:p@m.lan\"]", "2:12 a mirror holds no user"),
             ("[registry.\"a.b\"]\nmirrors = [\"ok.lan\", \"ftp://m.lan\"]", "2:22 `ftp://m.lan` is not a mirror"),

@@ -46,8 +46,10 @@ pub(crate) fn load(global: &Global) -> CliResult<Config> {
                 return Err(CliError::with_hint(error, "BUILDER_CONFIG and --config name the configuration"));
             }
         };
-        let file = File::parse(&text, &path)
-            .map_err(|wrong| CliError::Diagnosed(output::drawn(&wrong, &path.display().to_string(), &text)))?;
+        let file = File::parse(&text, &path).map_err(|wrong| {
+            let shown = file::without_passwords(&text);
+            CliError::Diagnosed(output::drawn(&wrong, &path.display().to_string(), &shown))
+        })?;
         tables.lay_over(file);
         files.push(path);
     }

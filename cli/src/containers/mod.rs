@@ -14,19 +14,28 @@ use crate::error::{CliError, CliResult};
 
 /// Finds a container by its id, its name, or the beginning of its id.
 pub(crate) fn find(store: &Store, text: &str) -> CliResult<Container> {
+    try_find(store, text)?.ok_or_else(|| missing(text))
+}
+
+/// What is said of a container that is not there.
+pub(crate) fn missing(text: &str) -> CliError {
+    CliError::with_hint(
+        anyhow::anyhow!("no such container: {text}"),
+        "`builder ps -a` lists the containers; those of `run --rm` are gone when they end",
+    )
+}
+
+/// The same as [`find`]; nothing when there is none.
+pub(crate) fn try_find(store: &Store, text: &str) -> CliResult<Option<Container>> {
     let all = store.containers()?;
     let name = text.strip_prefix('/').unwrap_or(text);
     if let Some(found) = all.iter().find(|container| container.id.to_string() == text || container.name == name) {
-        return Ok(found.clone());
+        return Ok(Some(found.clone()));
     }
     let mut begun = all.into_iter().filter(|container| !text.is_empty() && container.id.to_string().starts_with(text));
     match (begun.next(), begun.next()) {
-        (Some(found), None) => Ok(found),
-        (Some(_), Some(_)) => Err(CliError::message(format!("multiple IDs found with provided prefix: {text}"))),
-        (None, _) => Err(CliError::with_hint(
-            anyhow::anyhow!("no such container: {text}"),
-            "`builder ps -a` lists the containers; those of `run --rm` are gone when they end",
-        )),
+        (found, None) => Ok(found),
+        (_, Some(_)) => Err(CliError::message(format!("multiple IDs found with provided prefix: {text}"))),
     }
 }
 

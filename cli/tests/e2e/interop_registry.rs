@@ -244,19 +244,19 @@ fn digests_stay_the_same_on_the_way_round() {
 #[test]
 fn podman_and_buildah_take_what_is_pushed_and_bring_it_back() {
     let (lab, registry) = (Lab::new(), RealRegistry::start());
-    for (name, output) in [("gzip", "type=registry"), ("zstd", "type=registry,compression=zstd,force-compression=true")]
-    {
+    // What podman pulled in zstd it can't push in Docker's form, which knows none.
+    let (zstd, docker) = ("type=registry,compression=zstd,force-compression=true", "docker");
+    for (name, output, pushes, commit) in [
+        ("gzip", "type=registry", &[("oci", "zstd"), ("v2s2", "gzip")][..], docker),
+        ("zstd", zstd, &[("oci", "gzip")], "oci"),
+    ] {
         let reference = registry.reference(&format!("{name}:1"));
         pushed(&lab, &reference, APP, &["-o", output]);
         let podman = Podman::new(&lab);
         podman.podman(&["pull", "-q", "--tls-verify=false", &reference]);
         assert_eq!(podman.id(&reference), id(&lab, &reference));
         assert_eq!(podman.podman(&["run", "--rm", &reference]), SAYS);
-        for (format, compression) in [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")] {
-            // There is no zstd in Docker's form, and podman does not pack layers anew that it has in zstd.
-            if (name, format) == ("zstd", "v2s2") {
-                continue;
-            }
+        for &(format, compression) in pushes {
             // A registry of its own: in one that knows the layers in another form, they would be taken as they are.
             let fresh = RealRegistry::start();
             let to = fresh.reference(&format!("podman:{format}-{compression}"));
@@ -279,21 +279,13 @@ fn podman_and_buildah_take_what_is_pushed_and_bring_it_back() {
         fs::remove_dir_all(format!("{root}/tmp")).expect("it is in a lower layer");
         podman.buildah(&["umount", &container]);
         podman.buildah(&["config", "--env", "BY=buildah", &container]);
-        for format in ["oci", "docker"] {
-            podman.buildah(&["commit", "-q", "--format", format, &container, "made"]);
-            let fresh = RealRegistry::start();
-            podman.buildah(&[
-                "push",
-                "-q",
-                "--tls-verify=false",
-                "made",
-                &remote(&fresh, &format!("buildah:{format}")),
-            ]);
-            let other = comes_back(&fresh, "buildah", format, "hello\nby buildah\n");
-            let pulled = fresh.reference(&format!("buildah:{format}"));
-            let shown = other.ok(&["run", "--rm", &pulled, "sh", "-c", "echo $BY; ls -d /tmp || echo none"]);
-            assert_eq!(shown.stdout, "buildah\nnone\n");
-        }
+        podman.buildah(&["commit", "-q", "--format", commit, &container, "made"]);
+        let fresh = RealRegistry::start();
+        podman.buildah(&["push", "-q", "--tls-verify=false", "made", &remote(&fresh, &format!("buildah:{commit}"))]);
+        let other = comes_back(&fresh, "buildah", commit, "hello\nby buildah\n");
+        let pulled = fresh.reference(&format!("buildah:{commit}"));
+        let shown = other.ok(&["run", "--rm", &pulled, "sh", "-c", "echo $BY; ls -d /tmp || echo none"]);
+        assert_eq!(shown.stdout, "buildah\nnone\n");
     }
 }
 
@@ -305,13 +297,11 @@ fn comes_back(registry: &RealRegistry, repository: &str, tag: &str, says: &str) 
     let what = format!("{repository}:{tag}");
     let told = lab.ok(&["pull", &name]).stdout;
     assert!(told.contains(&format!("Digest: {expected}\n")), "{what}: {told}");
-    if manifest["config"].is_object() {
-        assert_eq!(manifest["config"]["digest"], id(&lab, &name).as_str(), "{what}");
-        let again = registry.reference(&format!("{repository}/again:{tag}"));
-        lab.ok(&["tag", &name, &again]);
-        lab.ok(&["push", &again]);
-        assert_eq!(read(registry, &format!("{repository}/again"), tag).0, expected, "{what}");
-    }
+    assert_eq!(manifest["config"]["digest"], id(&lab, &name).as_str(), "{what}");
+    let again = registry.reference(&format!("{repository}/again:{tag}"));
+    lab.ok(&["tag", &name, &again]);
+    lab.ok(&["push", &again]);
+    assert_eq!(read(registry, &format!("{repository}/again"), tag).0, expected, "{what}");
     assert_eq!(lab.ok(&["run", "--rm", &name]).stdout, says, "{what}");
     // A machine that has not pulled it builds on it, and what comes of it is whole for everybody.
     let (builder, result) = (Lab::empty(), format!("{repository}/upon"));

@@ -6,6 +6,7 @@
 )]
 
 #[path = "../../../image/tests/kit/actions.rs"]
+#[allow(dead_code, reason = "other tests include it, too")]
 mod actions_kit;
 mod archives;
 mod attest;
@@ -30,6 +31,7 @@ mod language;
 mod layout;
 mod mounts;
 #[path = "../../../image/tests/kit/moto.rs"]
+#[allow(dead_code, reason = "other tests include it, too")]
 mod moto_kit;
 mod outputs;
 mod platforms;

@@ -262,8 +262,8 @@ fn bake_pulls_for_all_targets_at_once() {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let dir = lab.context(&files);
     let definition = "group \"default\" { targets = [\"a\", \"b\"] }\n\
-                      target \"a\" { dockerfile = \"a\"\n tags = [\"a\"] }\n\
-                      target \"b\" { dockerfile = \"b\"\n tags = [\"b\"]\n pull = true }\n";
+                      target \"a\" {\n dockerfile = \"a\"\n tags = [\"a\"]\n}\n\
+                      target \"b\" {\n dockerfile = \"b\"\n tags = [\"b\"]\n pull = true\n}\n";
     std::fs::write(dir.join("docker-bake.hcl"), definition).expect("it is ours");
     let bake = |args: &[&str]| {
         let mut all = vec!["bake", "--progress=plain"];

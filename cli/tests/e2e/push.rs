@@ -302,10 +302,14 @@ fn a_push_that_broke_off_goes_on_where_it_was() {
         ran.assert_stderr(part);
     }
     assert!(registry.asked("PUT", "/manifests/").is_empty(), "an image that is not whole has no name");
+    // What was on its way when the push was given up may still arrive.
     let there = registry.blobs("app").len();
+    registry.proxy.take();
     let ran = lab.ok(&["push", &name]);
-    assert_eq!(ran.stdout.matches(": Layer already exists\n").count(), there, "{}", ran.stdout);
-    assert_eq!(ran.stdout.matches(": Pushed\n").count(), 4 - there, "{}", ran.stdout);
+    let (exist, pushed) =
+        (ran.stdout.matches(": Layer already exists\n").count(), ran.stdout.matches(": Pushed\n").count());
+    assert!(exist >= there && pushed >= 1 && exist + pushed == 4, "{there} were there: {}", ran.stdout);
+    assert_eq!(registry.asked("PUT", "/blobs/uploads/").len(), pushed, "nothing is sent twice");
     served(&name);
 }
 

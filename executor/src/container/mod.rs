@@ -28,7 +28,7 @@ use oci_spec::runtime::Mount;
 
 pub use commit::commit;
 pub use freeze::{FreezeError, Frozen, freeze, release_all_abandoned};
-pub use process::kill;
+pub use process::{kill, kill_holder};
 pub use view::View;
 
 use crate::op::OpError;

@@ -49,6 +49,27 @@ pub fn kill(holder: Holder) -> io::Result<()> {
     Ok(pidfd_send_signal(process, Signal::KILL)?)
 }
 
+/// Kills the builder that runs the container with this directory.
+///
+/// # Errors
+/// When it is gone, or can't be seen from here; when the kernel refuses.
+pub fn kill_holder(holder: Holder, directory: &Path) -> io::Result<()> {
+    let pid = Pid::from_raw(holder.pid).ok_or(io::ErrorKind::NotFound)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    if !holds(holder, directory) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(pidfd_send_signal(process, Signal::KILL)?)
+}
+
+/// Whether the process with the holder's number is the holder: it has the container's directory open. A builder in
+/// another pid name space has a number that means somebody else here.
+pub(super) fn holds(holder: Holder, directory: &Path) -> bool {
+    let Ok(wanted) = identity(directory) else { return false };
+    let open = fs::read_dir(of(holder.pid, "fd")).into_iter().flatten().flatten();
+    open.into_iter().any(|file| identity(&file.path()).is_ok_and(|found| found == wanted))
+}
+
 fn of(pid: i32, what: &str) -> PathBuf {
     Path::new("/proc").join(pid.to_string()).join(what)
 }
@@ -63,4 +84,19 @@ fn number_inside(pid: i32) -> Option<String> {
     let status = fs::read_to_string(of(pid, "status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_whitespace().last().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_means_somebody_else_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = Holder { pid: rustix::process::getpid().as_raw_nonzero().get(), root: 0 };
+        assert!(!holds(own, directory.path()));
+        assert!(kill_holder(own, directory.path()).is_err(), "this process would not see that");
+        let _open = fs::File::open(directory.path()).unwrap();
+        assert!(holds(own, directory.path()));
+    }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use builder_cache::{Container, ContainerState, Error as StoreError, HeldContainer, Store};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::process::root_of;
+use super::process::{holds, root_of};
 use crate::op::OpError;
 use crate::rootfs::{Driver, DriverKind, Purpose, RootMount};
 
@@ -55,6 +55,11 @@ impl View {
         }
         let holder = container.holder.ok_or(StoreError::NoContainer(container.id))?;
         let path = root_of(holder);
+        if !holds(holder, &store.container_directory(&container.id)) {
+            let reason =
+                "the builder that runs the container can't be seen from here: wait until the container has ended";
+            return Err(OpError::Read { path, source: std::io::Error::other(reason) });
+        }
         let root = openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| OpError::Read { path, source: error.into() })?;
         // As long as the lock is taken the number was that of who runs it.

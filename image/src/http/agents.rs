@@ -46,14 +46,21 @@ pub struct Agents {
     pool: Mutex<Pool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Pool {
     agents: HashMap<Way, Agent>,
     closed: bool,
 }
 
+impl fmt::Debug for Pool {
+    /// Without the ways: the URL of a proxy may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("agents", &self.agents.len()).field("closed", &self.closed).finish()
+    }
+}
+
 /// How a connection is made. `None` for TLS is plain HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Way {
     tls: Option<Tls>,
     proxy: Option<String>,
@@ -135,7 +142,7 @@ impl Agents {
     /// Asks, once.
     pub fn send(&self, request: Request<'_, '_>, tls: &Tls) -> Result<Response, Unsent> {
         let host = url::host(request.url).unwrap_or_default().to_owned();
-        let secure = request.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let secure = url::is_secure(request.url);
         let way =
             Way { tls: secure.then(|| tls.clone()), proxy: proxy::of(request.url, |name| std::env::var(name).ok()) };
         let failed = |error: ureq::Error| Unsent::Failed(Failure::of(&error, &host, self.redirects));
@@ -251,5 +258,19 @@ impl Response {
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.body.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_proxy_shows_nowhere() {
+        let agents = Agents::new(0, Patience::default());
+        let way = Way { tls: None, proxy: Some("http://user:hush@proxy.lan:3128".to_owned()) };
+        assert!(agents.agent(&way).is_ok());
+        let shown = format!("{agents:?}");
+        assert!(shown.contains("agents: 1") && !shown.contains("hush"), "{shown}");
     }
 }

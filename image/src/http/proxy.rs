@@ -2,14 +2,21 @@
 
 use super::url;
 
-/// The proxy for a URL. This machine itself is never asked through one.
+/// Where clouds tell their machines who they are.
+const METADATA: &str = "169.254.169.254";
+
+/// The proxy for a URL. This machine itself is never asked through one, and neither is the address at which a cloud
+/// gives it keys: that is another one for each machine.
 pub(super) fn of(url: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let either = |name: &str| {
         let value = variable(name).or_else(|| variable(&name.to_uppercase()));
         value.filter(|value| !value.trim().is_empty())
     };
     let (host, authority) = (url::host(url)?, url::authority(url)?);
-    if url::is_loopback(host) || either("no_proxy").is_some_and(|list| is_exempt(host, authority, &list)) {
+    if url::is_loopback(host)
+        || host == METADATA
+        || either("no_proxy").is_some_and(|list| is_exempt(host, authority, &list))
+    {
         return None;
     }
     let scheme = url.split_once("://")?.0.to_ascii_lowercase();
@@ -49,6 +56,7 @@ mod tests {
             (all, "http://10.0.0.1/", None),
             (all, "http://127.0.0.1:8000/", None),
             (all, "http://localhost/", None),
+            (all, "http://169.254.169.254/latest/api/token", None),
             (few, "https://host/", Some("a")),
             (few, "https://host.internal/", None),
         ];

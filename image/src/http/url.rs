@@ -40,6 +40,11 @@ pub fn without_credentials(url: &str) -> String {
     }
 }
 
+/// The URL is one of HTTP over TLS.
+pub fn is_secure(url: &str) -> bool {
+    url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+}
+
 /// Scheme, host and port: what credentials and connections belong to. Written alike for URLs that mean the same.
 pub fn origin(url: &str) -> Option<String> {
     let scheme = url.split_once("://")?.0.to_ascii_lowercase();
@@ -178,6 +183,7 @@ mod tests {
         ] {
             assert_eq!(origin(one) == origin(other), same, "{one} {other}");
         }
+        assert!(is_secure("HTTPS://h") && !is_secure("http://h") && !is_secure("https"));
         for (host, here) in [("localhost", true), ("127.9.9.9", true), ("[::1]", true), ("::ffff:127.0.0.1", true)] {
             assert_eq!(is_loopback(host), here, "{host}");
         }

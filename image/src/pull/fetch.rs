@@ -278,11 +278,14 @@ impl Work<'_> {
                     Ok(applied) => return Ok(Outcome::Unpacked(Box::new((fresh, applied, source.blob)))),
                     Err(error) if error.is_final() || self.provider.stop.is_over() => return Err(error),
                     Err(error) => {
-                        // A blob that was damaged in the store is fetched again.
+                        first = first.or(Some(error));
                         if stored {
+                            // One that is right is not what is wrong: fetched again, it would be the same.
+                            if self.store.verify_blob(&source.blob.digest).is_ok() {
+                                break;
+                            }
                             self.store.remove_blob(&source.blob.digest)?;
                         }
-                        first = first.or(Some(error));
                     }
                 }
             }

@@ -25,11 +25,6 @@ use crate::transfer::{State, Watch};
 /// Bytes between two notes on how far a blob is.
 const NOTE: u64 = 512 << 10;
 
-/// What a layer may unpack to that is small itself, …
-const SMALL: u64 = 1 << 30;
-/// … and how many times its size otherwise: a little more than gzip can do.
-const RATIO: u64 = 1100;
-
 /// How a blob is fetched.
 pub(super) struct Transfer<'a> {
     pub(super) store: &'a Store,
@@ -109,8 +104,7 @@ impl Transfer<'_> {
     }
 
     fn limits(&self) -> Limits {
-        let most = self.source.blob.size.saturating_mul(RATIO).max(SMALL);
-        Limits { bytes: Some(most), ..Limits::default() }
+        Limits::of_blob(self.source.blob.size)
     }
 
     fn tee(&self, input: OriginReader, writer: Option<BlobWriter>) -> Tee<'_> {

@@ -10,6 +10,7 @@ use crate::archive::descriptor::{DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_LIMIT, l
 use crate::archive::oci::is_attestation;
 use crate::config::{CONFIG_LIMIT, ConfigView};
 use crate::platform::Platform;
+use crate::registry::said::clean;
 use crate::registry::{Fetched, Repository, Which};
 
 /// How deep indexes may lead to indexes.
@@ -17,6 +18,9 @@ const DEPTH: usize = 4;
 
 /// How many layers an image may have.
 const LAYERS: usize = 4096;
+
+/// How many platforms of an index an error names.
+const MOST_NAMED: usize = 20;
 
 /// An image of a registry, without its layers.
 #[derive(Debug, Clone)]
@@ -187,16 +191,20 @@ impl Resolver<'_> {
     }
 
     fn no_platform(&self, wanted: &Platform, found: &[&Platform]) -> Error {
-        let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut names: Vec<_> = found.iter().take(MOST_NAMED).filter_map(|found| clean(&found.to_string())).collect();
+        if found.len() > MOST_NAMED {
+            names.push(format!("and {} more", found.len() - MOST_NAMED));
+        }
+        let found = names.join(", ");
         Error::NoPlatform { what: self.what.clone(), wanted: wanted.to_string(), found }
     }
 
     fn no_image(&self, reason: String) -> Error {
-        Error::NotAnImage { what: self.what.clone(), reason }
+        Error::NotAnImage { what: self.what.clone(), reason: clean(&reason).unwrap_or_default() }
     }
 
-    fn malformed(&self, part: &'static str, reason: impl Into<String>) -> Error {
-        Error::Malformed { part, what: self.what.clone(), reason: reason.into() }
+    fn malformed(&self, part: &'static str, reason: impl AsRef<str>) -> Error {
+        Error::Malformed { part, what: self.what.clone(), reason: clean(reason.as_ref()).unwrap_or_default() }
     }
 }
 
@@ -237,12 +245,15 @@ fn kind(what: &str, fetched: &Fetched) -> Result<Kind, Error> {
             Ok(if typed.manifests.is_array() { Kind::Index } else { Kind::Image })
         }
         other => {
-            Err(Error::NotAnImage { what: what.to_owned(), reason: format!("its manifest is of the type {other}") })
+            Err(Error::NotAnImage { what: what.to_owned(), reason: format!("its manifest is of the type {}", clean(other).unwrap_or_default()) })
         }
     }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(part: &'static str, what: &str, bytes: &[u8]) -> Result<T, Error> {
     let parsed = serde_json::from_slice(bytes);
-    parsed.map_err(|error| Error::Malformed { part, what: what.to_owned(), reason: error.to_string() })
+    parsed.map_err(|error| {
+        let reason = clean(&error.to_string()).unwrap_or_default();
+        Error::Malformed { part, what: what.to_owned(), reason }
+    })
 }

@@ -21,7 +21,7 @@ use oci_spec::image::Descriptor;
 
 use self::lane::{Job, Lane};
 use crate::archive::content::{Collect, Content, OfLayer};
-use crate::archive::plan::{early_layer, plan};
+use crate::archive::plan::{ImagePlan, early_layer, plan};
 use crate::archive::{SaveImage, SaveOptions, SavedImage};
 use crate::layer::WriteOptions;
 use crate::reference::Tag;
@@ -88,14 +88,16 @@ impl Pusher {
         let mut collected = Collected { lanes: &lanes, blobs: Vec::new(), manifests: Vec::new(), layers: Vec::new() };
         let planned = plan(&self.0.store, image, options, &mut collected);
         let Collected { blobs, manifests, layers, .. } = collected;
-        let image =
-            planned.and_then(|plan| plan.saved()).inspect_err(|_| lanes.iter().for_each(|lane| lane.give_up()))?;
-        for lane in &lanes {
-            if let Err(error) = lane.wait(&blobs) {
-                lanes.iter().for_each(|lane| lane.give_up());
-                return Err(error);
+        let sent = planned.and_then(ImagePlan::saved).map_err(Error::from).and_then(|image| {
+            lanes.iter().try_for_each(|lane| lane.wait(&blobs))?;
+            Ok(image)
+        });
+        if sent.is_err() {
+            for lane in &lanes {
+                lane.give_up();
             }
         }
+        let image = sent?;
         for lane in &lanes {
             layers.iter().try_for_each(|layer| layer.remember(&self.0.store, lane.repository()))?;
         }

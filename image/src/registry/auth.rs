@@ -330,7 +330,7 @@ impl Want<'_> {
         let authority = url::authority(realm).unwrap_or_default();
         let host = url::host(realm).unwrap_or_default();
         let own = host.eq_ignore_ascii_case(&endpoint.hostname());
-        if !realm.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")) && self.login.is_some() {
+        if !url::is_secure(realm) && self.login.is_some() {
             let set = client.settings.hosts.get(authority);
             let here = url::is_loopback(host) && url::is_loopback(&endpoint.hostname());
             if !(here || own && endpoint.takes_plain() || set.insecure || set.http == Some(true)) {

@@ -122,7 +122,7 @@ impl BlobReader {
         if let Some(length) = answer.response.length()
             && length != left
         {
-            let found = self.size - left + length;
+            let found = (self.size - left).saturating_add(length);
             return Err(Error::Size { what: what.to_owned(), expected: self.size, found });
         }
         let mut buffer = vec![0; SKIP.min(skip as usize)];
@@ -176,7 +176,6 @@ impl BlobReader {
             }
             let left = self.size - self.done;
             let Some(answer) = &mut self.answer else { return Ok(0) };
-            // One byte more than there should be shows a server that sends too much.
             let piece = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             match answer.response.read(&mut buffer[..piece]) {
                 Ok(0) => {

@@ -60,8 +60,7 @@ impl Answer {
         let location = self.response.header(LOCATION)?;
         let whole = url::join(&self.url, location)?;
         // Behind a proxy that ends TLS, servers do not know that they are reached by it.
-        let secure = self.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
-        if secure
+        if url::is_secure(&self.url)
             && let Some(rest) = whole.strip_prefix("http:")
             && url::authority(&whole) == url::authority(&self.url)
         {
@@ -96,11 +95,7 @@ impl Inner {
             }
             let strange = |reason: String| Error::Answer { what: what.to_owned(), reason };
             let next = answer.location().ok_or_else(|| strange("a redirect leads to no address".to_owned()))?;
-            let was_secure = answer.url.starts_with("https:");
-            if was_secure
-                && !next.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
-                && !tls.any_certificate
-            {
+            if url::is_secure(&answer.url) && !url::is_secure(&next) && !tls.any_certificate {
                 let host = said::clean(url::authority(&next).unwrap_or_default()).unwrap_or_default();
                 return Err(strange(format!("a redirect leads from TLS to {host} without it")));
             }
@@ -166,7 +161,8 @@ impl Inner {
         loop {
             let secret = endpoint.auth.header(self, endpoint, &scopes, call.what)?;
             let answer = self.insist(|| self.reach(endpoint, call, secret.as_ref()))?;
-            if answer.status() != 401 || tries == 2 {
+            // Whoever a redirect led to does not say where this server's login goes.
+            if answer.status() != 401 || tries == 2 || !endpoint.answers_at(&answer.url) {
                 return Ok(answer);
             }
             let headers = answer.response.headers();

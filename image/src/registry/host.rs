@@ -116,6 +116,13 @@ impl Endpoint {
         format!("{scheme}://{}", self.authority)
     }
 
+    /// The URL is one of this server, by any scheme that it speaks.
+    pub(super) fn answers_at(&self, url: &str) -> bool {
+        let place = |url: &str| Some(url::origin(url)?.split_once("://")?.1.to_owned());
+        let scheme = if url::is_secure(url) { "https" } else { "http" };
+        place(url) == place(&self.base(scheme)) && (scheme == "https" || self.takes_plain())
+    }
+
     /// The host without its port.
     pub(super) fn hostname(&self) -> String {
         url::host(&self.base("https")).unwrap_or_default().to_owned()

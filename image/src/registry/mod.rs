@@ -23,7 +23,7 @@ mod list;
 mod login;
 mod referrers;
 mod repository;
-mod said;
+pub(crate) mod said;
 mod settings;
 mod types;
 mod upload;
@@ -138,7 +138,7 @@ impl Registry {
         };
         endpoint.auth = Auth::default();
         let mut answer = self.0.reach(&endpoint, &call, None)?;
-        if answer.status() != 401 {
+        if answer.status() != 401 || !endpoint.answers_at(&answer.url) {
             return if answer.status() == 200 { Ok(None) } else { Err(self.0.refused(&mut answer, host, &endpoint)) };
         }
         endpoint.auth = Auth::with_login(login.clone());

@@ -39,7 +39,7 @@ fn of(document: &Value) -> Option<String> {
 }
 
 /// A text of a server without what could confuse a terminal or fill it.
-pub(super) fn clean(text: &str) -> Option<String> {
+pub(crate) fn clean(text: &str) -> Option<String> {
     let is_odd = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -194,7 +194,7 @@ impl Upload<'_> {
                 (self.advance)(self.size);
                 Ok(Outcome::Done)
             }
-            401 => {
+            401 if home => {
                 // The token may have ended while the blob was on its way.
                 let headers = answer.response.headers().clone();
                 let error = self.refused(&mut answer);

@@ -54,7 +54,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Whether a blob is there. May be answered without asking when a manifest that is there lists it.
     fn has_blob(&self, blob: &BlobInfo) -> Result<bool, Error>;
 
-    /// Takes a blob that is not there; `advance` hears how many bytes of it are gone.
+    /// Takes a blob that is not there, if its bytes are what its digest says; `advance` hears how many of them are gone.
     fn put_blob(&self, blob: &BlobInfo, open: Open<'_>, advance: &(dyn Fn(u64) + Sync)) -> Result<(), Error>;
 
     /// Takes a blob over from another place that it can reach by itself. `false`: it has to be sent.

@@ -9,8 +9,8 @@ use builder_solver::{CacheKey, Component, ContentDigest, OpDigest, Part};
 use super::backend::Blob;
 use super::error::Error;
 use super::format::{
-    CONFIG_LIMIT, DEEPEST_CHAIN, Document, LONGEST_NAME, LayerEntry, MOST_CHAINS, MOST_COMPONENTS, MOST_LAYERS,
-    MOST_MOUNTS, MOST_RECORDS, MountEntry, RecordEntry, SCHEMA, Versions,
+    CONFIG_LIMIT, DEEPEST_CHAIN, Document, LONGEST_NAME, LayerEntry, MOST_CHAINS, MOST_COMPONENTS, MOST_HASHED,
+    MOST_LAYERS, MOST_MOUNTS, MOST_RECORDS, MountEntry, RecordEntry, SCHEMA, Versions,
 };
 
 /// A cache.
@@ -128,10 +128,13 @@ impl Cache {
             ops: HashSet::new(),
         };
         // What all records together may name: a record has a few dozen components, and not all of them.
-        let mut named = 0;
+        let (mut named, mut hashed) = (0, 0);
         for record in records {
             named += record.components.len();
-            if named > 64 * MOST_RECORDS {
+            // Names are hashed anew for each key that they are a part of.
+            let used = record.components.iter().filter_map(|&number| cache.components.get(number as usize));
+            hashed += used.map(name_length).sum::<usize>();
+            if named > 64 * MOST_RECORDS || hashed > MOST_HASHED {
                 return Err("its records have too many components".to_owned());
             }
             cache.add(record)?;
@@ -235,6 +238,11 @@ impl Cache {
         layers.reverse();
         layers
     }
+}
+
+/// How long the name is that is hashed with a component.
+fn name_length(component: &Component) -> usize {
+    if let Part::Env(name) = &component.part { name.len() } else { 0 }
 }
 
 fn layer(entry: &LayerEntry, blobs: &[Blob]) -> Result<Layer, String> {

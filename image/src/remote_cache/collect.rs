@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use builder_cache::{BlobDigest, DiffId, Image, LayerId, Snapshot, Store, StoredRecord};
+use builder_solver::address::redact_text;
 use builder_solver::{CacheKey, Component, Part};
 
 use super::cache::{At, Cache};
@@ -200,7 +201,7 @@ impl<'a> Collector<'a> {
                     chain = Some(self.graph.chain(chain, layer));
                 }
                 RecordEntry {
-                    name: record.name.clone(),
+                    name: redact_text(&record.name),
                     components: record.components.iter().map(|one| self.graph.components.add(one)).collect(),
                     content: record.content,
                     chain,
@@ -216,7 +217,7 @@ impl<'a> Collector<'a> {
                     chain = Some(self.graph.chain(chain, layer));
                 }
                 RecordEntry {
-                    name: step.name.clone(),
+                    name: redact_text(&step.name),
                     components: cache.components(step).map(|one| self.graph.components.add(one)).collect(),
                     content: step.content,
                     chain,
@@ -237,8 +238,16 @@ impl<'a> Collector<'a> {
         let number = if let Some(&(chain_id, diff_id)) = self.bases.by_layer.get(&id) {
             self.graph.layer(Same::Chain(chain_id), Held::Base { chain_id, diff_id })
         } else {
-            let diff_id = self.store.layer(&id)?.meta.diff_id;
-            self.graph.layer(diff_id.map_or(Same::Layer(id), Same::Tar), Held::Store(id))
+            let meta = self.store.layer(&id)?.meta;
+            let chain_id: Option<BlobDigest> = meta.chain_id.and_then(|chain| chain.parse().ok());
+            match (meta.diff_id, chain_id) {
+                // Of an image that the build does not stand on any more: its tar says nothing of directories that are
+                // those of the layers below, so upon nothing it would be other files.
+                (Some(diff_id), Some(chain_id)) if chain_id != diff_id.into() => {
+                    self.graph.layer(Same::Chain(chain_id), Held::Base { chain_id, diff_id })
+                }
+                (diff_id, _) => self.graph.layer(diff_id.map_or(Same::Layer(id), Same::Tar), Held::Store(id)),
+            }
         };
         self.graph.stored.insert(id, number);
         Ok(number)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use builder_solver::address::redact_text;
 use builder_solver::{Component, ContentDigest, Part};
 
 /// What is shown for a value that was not told.
@@ -34,7 +35,7 @@ impl Components {
 fn told(component: &Component) -> Component {
     let value = match component.part {
         Part::Env(_) | Part::Hosts | Part::Remote => UNTOLD.to_owned(),
-        _ => component.value.clone(),
+        _ => redact_text(&component.value),
     };
     Component { value, ..component.clone() }
 }
@@ -51,7 +52,9 @@ mod tests {
         let token = component(Part::Env("TOKEN".to_owned()), "hunter2");
         let numbers = [&token, &component(Part::Command, "make"), &token].map(|one| components.add(one));
         assert_eq!(numbers, [0, 1, 0]);
+        components.add(&component(Part::User, "git clone https://u:hunter2@h/"));
         let all = components.into_vec();
-        assert_eq!(all.iter().map(|one| one.value.as_str()).collect::<Vec<_>>(), [UNTOLD, "make"]);
+        let shown: Vec<&str> = all.iter().map(|one| one.value.as_str()).collect();
+        assert_eq!(shown, [UNTOLD, "make", "git clone https://u:xxxxx@h/"]);
     }
 }

@@ -32,6 +32,8 @@ pub(super) const MOST_LAYERS: usize = 20_000;
 pub(super) const MOST_CHAINS: usize = 200_000;
 pub(super) const MOST_COMPONENTS: usize = 1_000_000;
 pub(super) const MOST_MOUNTS: usize = 1_000;
+/// How many bytes of names all records together may have in their keys.
+pub(super) const MOST_HASHED: usize = 1 << 30;
 /// How many layers may lie upon each other. No image has as many.
 pub(super) const DEEPEST_CHAIN: u32 = 2_000;
 /// The longest name of a step or of a mount, in bytes.

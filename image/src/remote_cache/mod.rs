@@ -27,6 +27,7 @@ mod components;
 mod error;
 mod format;
 mod gha;
+mod hashing;
 mod inline;
 mod local;
 mod manifest;

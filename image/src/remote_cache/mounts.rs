@@ -5,15 +5,16 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use builder_cache::{BlobDigest, Store};
-use sha2::{Digest, Sha256};
+use builder_cache::Store;
 
 use super::backend::Blob;
 use super::cache::CarriedMount;
 use super::error::Error;
+use super::hashing::Hashing;
 use super::open::Opened;
 use crate::compress::{Compression, Compressor, Format};
 use crate::layer::{UnpackOptions, unpack, write_root};
+use crate::tar::Limits;
 
 /// Packs the files of a cache mount into a blob of the store. Nobody may write to it meanwhile.
 ///
@@ -36,25 +37,10 @@ pub fn fill_mount(opened: &Opened, mount: &CarriedMount, directory: &Path) -> Re
     let place = opened.cache.name();
     let failed = |source| Error::io(place, "read", source);
     let root = File::open(directory).map_err(failed)?;
-    let mut input = Hashing { input: opened.backend.blob(&mount.blob.info())?, hasher: Sha256::new() };
-    unpack(&mut input, root.as_fd(), Path::new("/"), &UnpackOptions::default())?;
+    // A byte too many is enough to make it another blob.
+    let mut input = Hashing::new(opened.backend.blob(&mount.blob.info())?.take(mount.blob.size.saturating_add(1)));
+    let options = UnpackOptions { limits: Limits::of_blob(mount.blob.size), ..UnpackOptions::default() };
+    unpack(&mut input, root.as_fd(), Path::new("/"), &options)?;
     io::copy(&mut input, &mut io::sink()).map_err(failed)?;
-    let found = BlobDigest::from_bytes(input.hasher.finalize().into());
-    if found == mount.blob.digest {
-        return Ok(());
-    }
-    Err(Error::Digest { place: place.to_owned(), expected: mount.blob.digest, found })
-}
-
-struct Hashing {
-    input: Box<dyn Read + Send>,
-    hasher: Sha256,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
-        Ok(length)
-    }
+    input.check(place, &mount.blob.digest)
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use builder_cache::{AbsentLayer, LayerId, LayerSource, Result, Snapshot, Store};
+use builder_cache::{AbsentLayer, DiffId, LayerId, LayerSource, Result, Snapshot, Store};
 use builder_solver::{CacheKey, Change, ContentDigest, Nearest, OpDigest, Part, PathChange, Record, Records};
 
 use super::cache::{At, Cache, Step};
@@ -170,8 +170,7 @@ impl SharedRecords {
             At::Blob(blob) => Some(self.store.put_absent_layer(&AbsentLayer {
                 diff_id: layer.diff_id,
                 tar_size: layer.tar_size,
-                // The layers of steps say all of what they are: on nothing they are the same as on each other.
-                chain_id: layer.diff_id.to_string(),
+                chain_id: claimed(layer.diff_id, layer.content.as_ref(), layer.empty),
                 content: layer.content,
                 empty: layer.empty,
                 created_ms: (layer.created_ms != 0).then_some(layer.created_ms),
@@ -188,6 +187,14 @@ impl SharedRecords {
         }
         Ok(id)
     }
+}
+
+/// What finds a layer of a cache again. The layers of steps say all of what they are: on nothing they are the same as on
+/// each other. It is no chain id of an image, and what the cache says of the layer is part of it: an image that is pulled
+/// later, and another cache, are none the worse for a cache that lies.
+fn claimed(diff_id: DiffId, content: Option<&ContentDigest>, empty: bool) -> String {
+    let content = content.map(ToString::to_string).unwrap_or_default();
+    format!("step {diff_id} {content} {}", if empty { "empty" } else { "files" })
 }
 
 fn record(cache: &Cache, step: &Step, output: Snapshot) -> Record<Snapshot> {

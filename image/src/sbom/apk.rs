@@ -1,7 +1,7 @@
 //! Alpine's packages: stanzas of fields with one letter.
 
 use super::root::Root;
-use super::{Manager, Package, Supplier, text};
+use super::{Manager, PACKAGES, Package, Supplier, text};
 
 const INSTALLED: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 
@@ -19,6 +19,9 @@ fn parse(all: &str, place: &str) -> Vec<Package> {
     // Letters have a case here: `p:` is what a package provides.
     let mut found = Vec::new();
     for stanza in all.split("\n\n") {
+        if found.len() > PACKAGES {
+            break;
+        }
         let get = |letter: char| {
             let field = |line: &'_ str| line.strip_prefix(letter).is_some_and(|rest| rest.starts_with(':'));
             text(stanza.lines().find(|line| field(line)).map_or("", |line| &line[2..]))

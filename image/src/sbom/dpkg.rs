@@ -4,7 +4,7 @@ use rustix::fs::FileType;
 
 use super::root::Root;
 use super::stanza::Stanza;
-use super::{Manager, Package, Supplier, text};
+use super::{Manager, Package, Supplier, room, text};
 
 const STATUS: &str = "var/lib/dpkg/status";
 const PARTS: &str = "var/lib/dpkg/status.d";
@@ -19,7 +19,7 @@ const LICENSES: usize = 64;
 
 pub(super) fn read(root: &Root<'_>, packages: &mut Vec<Package>) {
     if let Some(text) = root.text(STATUS, LIMIT) {
-        packages.extend(Stanza::all(&text).filter_map(|stanza| package(root, &stanza, STATUS)));
+        packages.extend(Stanza::all(&text).filter_map(|stanza| package(root, &stanza, STATUS)).take(room(packages)));
     }
     for (name, kind) in root.names(PARTS, true) {
         if kind != FileType::RegularFile || name.ends_with(".md5sums") {
@@ -27,7 +27,7 @@ pub(super) fn read(root: &Root<'_>, packages: &mut Vec<Package>) {
         }
         let path = format!("{PARTS}/{name}");
         let Some(text) = root.text(&path, PART_LIMIT) else { continue };
-        packages.extend(Stanza::all(&text).filter_map(|stanza| package(root, &stanza, &path)));
+        packages.extend(Stanza::all(&text).filter_map(|stanza| package(root, &stanza, &path)).take(room(packages)));
     }
 }
 

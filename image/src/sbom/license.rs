@@ -4,7 +4,7 @@
 //! its identifier. Nothing is guessed: `BSD` may be one of several. Everything else gets a name of the document's own
 //! (`LicenseRef-…`) with the text that it stands for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use builder_cache::BlobDigest;
 use spdx::identifiers::LICENSES;
@@ -70,6 +70,8 @@ const NAMES: &[(&str, &str)] = &[
 pub(super) struct Licenses {
     /// `LicenseRef-…` and what it stands for.
     pub(super) extracted: BTreeMap<String, String>,
+    /// Most packages of a distribution have the same few.
+    known: HashMap<String, String>,
 }
 
 impl Licenses {
@@ -77,7 +79,14 @@ impl Licenses {
     pub(super) fn expression(&mut self, licenses: &[String]) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
         for license in licenses {
-            let part = self.one(license);
+            let part = match self.known.get(license) {
+                Some(part) => part.clone(),
+                None => {
+                    let part = self.one(license);
+                    self.known.insert(license.clone(), part.clone());
+                    part
+                }
+            };
             if !parts.contains(&part) {
                 parts.push(part);
             }

@@ -43,6 +43,11 @@ use walk::Places;
 /// How many packages are listed at most.
 const PACKAGES: usize = 200_000;
 
+/// How many more packages a database may have before the list is full.
+fn room(packages: &[Package]) -> usize {
+    (PACKAGES + 1).saturating_sub(packages.len())
+}
+
 /// The longest text that is kept of a package: names, versions, licences.
 const TEXT: usize = 1024;
 
@@ -160,7 +165,7 @@ pub fn scan(root: &OwnedFd) -> Found {
             == (other.manager, &other.name, &other.version, &other.architecture, &other.qualifiers)
     });
     if packages.len() > PACKAGES {
-        root.warn(format!("there are {} packages, of which {PACKAGES} are listed", packages.len()));
+        root.warn(format!("there are more than {PACKAGES} packages, of which so many are listed"));
         packages.truncate(PACKAGES);
     }
     Found { os, packages, warnings: root.into_warnings() }

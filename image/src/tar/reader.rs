@@ -32,6 +32,18 @@ impl Default for Limits {
     }
 }
 
+/// What a blob may unpack to that is small itself, …
+const SMALL: u64 = 1 << 30;
+/// … and how many times its size otherwise: a little more than gzip can do.
+const RATIO: u64 = 1100;
+
+impl Limits {
+    /// For a blob of this size that somebody else made.
+    pub fn of_blob(size: u64) -> Self {
+        Self { bytes: Some(size.saturating_mul(RATIO).max(SMALL)), ..Self::default() }
+    }
+}
+
 /// Reads a tar from front to back.
 #[derive(Debug)]
 pub struct Reader<R> {

@@ -6,12 +6,10 @@ use builder_cache::{BlobDigest, DiffId};
 use sha2::{Digest, Sha256};
 
 use crate::compress::decoder;
+use crate::tar::Limits;
 
 /// The largest text that is kept to be looked into; statements are the largest.
 const TEXT: u64 = 84 << 20;
-
-/// The longest tar that a layer may be.
-const UNPACKED: u64 = 1 << 40;
 
 /// What came of reading a file.
 #[derive(Debug)]
@@ -38,18 +36,19 @@ impl Fact {
             return Ok(input.finish(Some(text), None));
         }
         let begun = first.get(..usize::from(input.size > 0)).unwrap_or_default().to_vec();
-        let unpacked = unpack(io::Cursor::new(begun).chain(&mut input)).map_err(|error| error.to_string());
+        let unpacked = unpack(io::Cursor::new(begun).chain(&mut input), size).map_err(|error| error.to_string());
         // A decoder may end before its input does.
         io::copy(&mut input, &mut io::sink())?;
         Ok(input.finish(None, Some(unpacked)))
     }
 }
 
-fn unpack(input: impl Read + Send) -> io::Result<DiffId> {
+fn unpack(input: impl Read + Send, size: u64) -> io::Result<DiffId> {
     let (_, unpacked) = decoder(input)?;
-    let mut hashing = Hashing { input: unpacked.take(UNPACKED + 1), hasher: Sha256::new(), size: 0 };
+    let most = Limits::of_blob(size).bytes.unwrap_or(u64::MAX);
+    let mut hashing = Hashing { input: unpacked.take(most.saturating_add(1)), hasher: Sha256::new(), size: 0 };
     io::copy(&mut hashing, &mut io::sink())?;
-    if hashing.size > UNPACKED {
+    if hashing.size > most {
         return Err(io::Error::other("it unpacks to more than a layer may have"));
     }
     Ok(DiffId::from_bytes(hashing.hasher.finalize().into()))

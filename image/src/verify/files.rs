@@ -23,6 +23,9 @@ use crate::tar::{Kind, Limits, Reader};
 /// How much of texts is kept in memory.
 const TEXTS: u64 = 1 << 30;
 
+/// How much of them is looked into, over and over again.
+const LOOKED_INTO: u64 = 4 << 30;
+
 /// How deep indexes may lead to indexes, and links to links.
 const DEPTH: usize = 8;
 
@@ -93,6 +96,28 @@ impl<R: Read> Read for Data<'_, R> {
     }
 }
 
+/// What was looked at so far. An index can name one thing a million times, and that thing another one.
+#[derive(Debug, Default)]
+struct Seen {
+    blobs: BTreeSet<BlobDigest>,
+    /// Indexes and manifests, and what each was said to be about.
+    walked: BTreeSet<(BlobDigest, Option<BlobDigest>)>,
+    /// How many bytes of texts may still be looked into.
+    left: u64,
+}
+
+impl Seen {
+    fn text<'f>(&mut self, fact: &'f Fact) -> Result<&'f [u8], String> {
+        let text = fact.text.as_deref().ok_or("it is no JSON, or too large to be looked into")?;
+        self.left = self.left.checked_sub(text.len() as u64).ok_or("there is too much to be looked into")?;
+        Ok(text)
+    }
+
+    fn parse(&mut self, fact: &Fact) -> Result<Value, String> {
+        serde_json::from_slice(self.text(fact)?).map_err(|error| format!("it can't be understood: {error}"))
+    }
+}
+
 /// What an archive or a layout holds.
 #[derive(Debug, Default)]
 struct Content {
@@ -129,7 +154,7 @@ impl Content {
             // A second file of the same name could be what another tool sees.
             report.add(Subject::File, path, "name", Outcome::Failed("the archive has it twice".to_owned()));
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = Seen { left: LOOKED_INTO, ..Seen::default() };
         if let Some(index) = index {
             self.manifests(index, "index.json", DEPTH, &mut seen, &mut report);
         }
@@ -142,7 +167,7 @@ impl Content {
             else {
                 continue;
             };
-            if !seen.contains(&digest) {
+            if !seen.blobs.contains(&digest) {
                 report.check(Subject::Blob, digest, "digest", || same(fact, &digest));
             }
         }
@@ -150,8 +175,8 @@ impl Content {
     }
 
     /// The manifests of an index.
-    fn manifests(&self, fact: &Fact, path: &str, depth: usize, seen: &mut BTreeSet<BlobDigest>, report: &mut Report) {
-        let parsed = parse(fact).and_then(|value| match value["manifests"].as_array() {
+    fn manifests(&self, fact: &Fact, path: &str, depth: usize, seen: &mut Seen, report: &mut Report) {
+        let parsed = seen.parse(fact).and_then(|value| match value["manifests"].as_array() {
             Some(list) => Ok(list.clone()),
             None => Err("it lists no manifests".to_owned()),
         });
@@ -171,7 +196,7 @@ impl Content {
                 if depth == 0 {
                     let reason = "indexes lead to indexes too many times".to_owned();
                     report.add(Subject::Index, digest, "content", Outcome::Failed(reason));
-                } else {
+                } else if seen.walked.insert((digest, None)) {
                     self.manifests(fact, &digest.to_string(), depth - 1, seen, report);
                 }
                 continue;
@@ -185,7 +210,10 @@ impl Content {
                     None => Err("it does not say what it is about".to_owned()),
                 });
             }
-            self.manifest(digest, fact, about.and_then(|about| about.parse().ok()), seen, report);
+            let about = about.and_then(|about| about.parse().ok());
+            if seen.walked.insert((digest, about)) {
+                self.manifest(digest, fact, about, seen, report);
+            }
         }
     }
 
@@ -195,10 +223,10 @@ impl Content {
         digest: BlobDigest,
         fact: &Fact,
         about: Option<BlobDigest>,
-        seen: &mut BTreeSet<BlobDigest>,
+        seen: &mut Seen,
         report: &mut Report,
     ) {
-        let manifest = match parse(fact) {
+        let manifest = match seen.parse(fact) {
             Ok(manifest) => manifest,
             Err(reason) => {
                 report.add(Subject::Manifest, digest, "content", Outcome::Failed(reason));
@@ -217,7 +245,7 @@ impl Content {
         let is_statement = |layer: &Value| layer["mediaType"] == STATEMENT;
         let is_artifact = manifest["artifactType"].is_string() || layers.iter().any(is_statement);
         let wanted = match config.filter(|_| !is_artifact) {
-            Some((id, config)) => diff_ids(id, config, layers.len(), report),
+            Some((id, config)) => diff_ids(id, config, layers.len(), seen, report),
             None => Vec::new(),
         };
         for (number, layer) in layers.iter().enumerate() {
@@ -231,7 +259,7 @@ impl Content {
                 Subject::Statement => {
                     let predicate = layer["annotations"][PREDICATE_TYPE].as_str();
                     report.check(subject, digest, "type, subject", || {
-                        let text = fact.text.as_deref().ok_or("it is too large to be looked into")?;
+                        let text = seen.text(fact)?;
                         statement::compare(text, predicate, about.as_ref())
                     });
                 }
@@ -250,7 +278,7 @@ impl Content {
         &self,
         subject: Subject,
         descriptor: &Value,
-        seen: &mut BTreeSet<BlobDigest>,
+        seen: &mut Seen,
         report: &mut Report,
     ) -> Option<(BlobDigest, &Fact)> {
         let text = descriptor["digest"].as_str().unwrap_or_default();
@@ -259,7 +287,7 @@ impl Content {
             report.add(subject, text, "digest", Outcome::Failed(reason));
             return None;
         };
-        seen.insert(digest);
+        seen.blobs.insert(digest);
         let fact = self.get(&blob_path(&digest));
         let passed = report.check(subject, digest, "digest, size", || {
             let fact = fact.ok_or("it is not here")?;
@@ -273,8 +301,8 @@ impl Content {
     }
 
     /// The images of a docker-archive.
-    fn docker(&self, list: &Fact, seen: &mut BTreeSet<BlobDigest>, report: &mut Report) {
-        let images = match parse(list) {
+    fn docker(&self, list: &Fact, seen: &mut Seen, report: &mut Report) {
+        let images = match seen.parse(list) {
             Ok(Value::Array(images)) => images,
             Ok(_) => Vec::new(),
             Err(reason) => {
@@ -290,13 +318,13 @@ impl Content {
                 continue;
             };
             if let Some(digest) = in_name(path) {
-                seen.insert(digest);
+                seen.blobs.insert(digest);
                 report.check(Subject::Config, digest, "digest", || same(config, &digest));
             }
-            let all = diff_ids(config.digest, config, layers.len(), report);
+            let all = diff_ids(config.digest, config, layers.len(), seen, report);
             for (layer, wanted) in layers.iter().zip(&all) {
                 let path = layer.as_str().unwrap_or_default();
-                seen.extend(in_name(path));
+                seen.blobs.extend(in_name(path));
                 report.check(Subject::Layer, path, "diff id", || {
                     let fact = self.get(path).ok_or("it is not here")?;
                     unpacks(fact, wanted)
@@ -307,10 +335,10 @@ impl Content {
 }
 
 /// The diff ids of a config.
-fn diff_ids(id: BlobDigest, config: &Fact, layers: usize, report: &mut Report) -> Vec<DiffId> {
+fn diff_ids(id: BlobDigest, config: &Fact, layers: usize, seen: &mut Seen, report: &mut Report) -> Vec<DiffId> {
     let mut found = Vec::new();
     report.check(Subject::Config, id, "layers", || {
-        let text = config.text.as_deref().ok_or("it is no JSON")?;
+        let text = seen.text(config)?;
         let view = ConfigView::parse(text).map_err(|error| format!("it can't be understood: {error}"))?;
         found = view.diff_ids().to_vec();
         if found.len() == layers {
@@ -332,10 +360,6 @@ fn in_name(path: &str) -> Option<BlobDigest> {
     format!("sha256:{name}").parse().ok()
 }
 
-fn parse(fact: &Fact) -> Result<Value, String> {
-    let text = fact.text.as_deref().ok_or("it is no JSON")?;
-    serde_json::from_slice(text).map_err(|error| format!("it can't be understood: {error}"))
-}
 
 fn same(fact: &Fact, digest: &BlobDigest) -> Result<(), String> {
     if fact.digest == *digest { Ok(()) } else { Err(differs(fact.digest, digest)) }
@@ -349,5 +373,47 @@ fn unpacks(fact: &Fact, wanted: &DiffId) -> Result<(), String> {
         // A tar may begin like a text.
         None if fact.digest == BlobDigest::from(*wanted) => Ok(()),
         None => Err("it is no layer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_named_over_and_over_again_is_looked_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = dir.path().join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let put = |kind: &str, value: &Value| {
+            let bytes = value.to_string().into_bytes();
+            let digest = BlobDigest::of(&bytes);
+            fs::write(blobs.join(digest.hex()), &bytes).unwrap();
+            json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
+        };
+        let config = put("application/vnd.oci.image.config.v1+json", &json!({ "rootfs": { "diff_ids": [] } }));
+        let layers = vec![config.clone(); 2000];
+        let manifest = json!({ "config": config, "layers": layers, "artifactType": "a" });
+        let mut below = put("application/vnd.oci.image.manifest.v1+json", &manifest);
+        // With every way through them these would be 2000^7 layers.
+        for _ in 0..6 {
+            let index = json!({ "manifests": vec![below; 2000] });
+            below = put("application/vnd.oci.image.index.v1+json", &index);
+        }
+        fs::write(dir.path().join("index.json"), json!({ "manifests": [below] }).to_string()).unwrap();
+        let report = layout(dir.path()).unwrap();
+        assert_eq!(report.failed(), 0, "{:?}", report.checks);
+        assert!(report.checks.len() < 20, "{:?}", report.checks);
+    }
+
+    #[test]
+    fn no_more_is_looked_into_than_is_reasonable() {
+        let text = b"{}".to_vec();
+        let fact = Fact::of(text.as_slice(), 2, &mut 100).unwrap();
+        let mut seen = Seen { left: 3, ..Seen::default() };
+        assert!(seen.parse(&fact).is_ok());
+        assert!(seen.parse(&fact).unwrap_err().contains("too much"));
     }
 }

@@ -14,13 +14,14 @@ mod files;
 mod image;
 mod statement;
 
+use std::collections::HashSet;
 use std::fmt;
 
 pub use files::{archive, layout};
 pub use image::image;
 
 /// What was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// An index.
     Index,
@@ -56,7 +57,7 @@ impl fmt::Display for Subject {
 }
 
 /// How a comparison ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It is what it should be.
     Passed,
@@ -67,7 +68,7 @@ pub enum Outcome {
 }
 
 /// One thing and whether it is what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Check {
     /// What it is.
     pub subject: Subject,
@@ -84,6 +85,7 @@ pub struct Check {
 pub struct Report {
     /// One for each thing.
     pub checks: Vec<Check>,
+    known: HashSet<Check>,
 }
 
 impl Report {
@@ -112,7 +114,7 @@ impl Report {
     fn add(&mut self, subject: Subject, object: impl fmt::Display, compared: &str, outcome: Outcome) {
         let check = Check { subject, object: object.to_string(), compared: compared.to_owned(), outcome };
         // A layer that two images share is looked at once.
-        if !self.checks.contains(&check) {
+        if self.known.insert(check.clone()) {
             self.checks.push(check);
         }
     }

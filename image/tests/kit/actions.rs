@@ -25,6 +25,12 @@ struct State {
     requests: Vec<String>,
     /// How many of the next requests are answered with 503.
     busy: usize,
+    /// How many of the next downloads end in the middle.
+    breaks: usize,
+    /// What addresses are signed with now; older ones are refused.
+    signature: usize,
+    /// An upload that is finished is not kept.
+    loses: bool,
 }
 
 #[derive(Default)]
@@ -63,6 +69,21 @@ impl Actions {
         state.entries.iter().filter(|entry| entry.whole).map(|entry| entry.key.clone()).collect()
     }
 
+    /// Breaks the next downloads off in the middle.
+    pub(crate) fn break_off(&self, downloads: usize) {
+        self.state.lock().expect("nobody panics").breaks = downloads;
+    }
+
+    /// All addresses that were given are too old from now on.
+    pub(crate) fn expire(&self) {
+        self.state.lock().expect("nobody panics").signature += 1;
+    }
+
+    /// Keeps nothing that is finished from now on.
+    pub(crate) fn lose(&self) {
+        self.state.lock().expect("nobody panics").loses = true;
+    }
+
     /// Answers the next requests with 503.
     pub(crate) fn be_busy(&self, requests: usize) {
         self.state.lock().expect("nobody panics").busy = requests;
@@ -88,16 +109,36 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     reader.read_exact(&mut body).ok()?;
     let mut state = state.lock().ok()?;
     state.requests.push(format!("{method} {path}"));
-    let (status, answer) = if state.busy > 0 {
+    let (mut status, mut answer) = if state.busy > 0 {
         state.busy -= 1;
         (503, Vec::new())
     } else {
         answer(&mut state, &method, &path, &headers, body)
     };
+    let mut more = String::new();
+    let mut sent = answer.len();
+    if method == "GET" && path.starts_with("/storage/") && status == 200 {
+        let range = headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        if let Some(start) = range.and_then(|start| start.parse::<usize>().ok()) {
+            more = format!("Content-Range: bytes {start}-{}/{}\r\n", answer.len() - 1, answer.len());
+            (status, answer) = (206, answer.split_off(start));
+        }
+        sent = answer.len();
+        if state.breaks > 0 {
+            state.breaks -= 1;
+            sent /= 2;
+        }
+    }
     drop(state);
     let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n", answer.len()).ok()?;
-    stream.write_all(&answer).ok()
+    write!(stream, "HTTP/1.1 {status} Said\r\n{more}Content-Length: {}\r\n\r\n", answer.len()).ok()?;
+    stream.write_all(&answer[..sent]).ok()?;
+    if sent < answer.len() {
+        // What was sent arrives before the end does.
+        stream.shutdown(std::net::Shutdown::Write).ok()?;
+        return None;
+    }
+    Some(())
 }
 
 fn answer(
@@ -121,10 +162,12 @@ fn answer(
         return match call {
             "CreateCacheEntry" => match create(state, key, version) {
                 Some(at) => {
-                    json(json!({ "ok": true, "signed_upload_url": format!("{}storage/{at}?sig=s", state.base) }))
+                    let url = format!("{}storage/{at}?sig=s{}", state.base, state.signature);
+                    json(json!({ "ok": true, "signed_upload_url": url }))
                 }
                 None => (409, json!({ "code": "already_exists", "msg": "there is one" }).to_string().into_bytes()),
             },
+            "FinalizeCacheEntryUpload" if state.loses => json(json!({ "ok": false })),
             "FinalizeCacheEntryUpload" => {
                 let entry = state.entries.iter_mut().find(|entry| entry.key == key && entry.version == version);
                 let Some(entry) = entry else { return (404, Vec::new()) };
@@ -139,7 +182,7 @@ fn answer(
                     Some(at) => json(json!({
                         "ok": true,
                         "matched_key": state.entries[at].key,
-                        "signed_download_url": format!("{}storage/{at}?sig=s", state.base),
+                        "signed_download_url": format!("{}storage/{at}?sig=s{}", state.base, state.signature),
                     })),
                     None => json(json!({ "ok": false, "signed_download_url": "", "matched_key": "" })),
                 }
@@ -155,7 +198,7 @@ fn answer(
         return match find(state, &keys[0], version, &keys) {
             Some(at) => json(json!({
                 "cacheKey": state.entries[at].key,
-                "archiveLocation": format!("{}storage/{at}?sig=s", state.base),
+                "archiveLocation": format!("{}storage/{at}?sig=s{}", state.base, state.signature),
             })),
             None => (204, Vec::new()),
         };
@@ -189,6 +232,9 @@ fn store(
 ) -> (u16, Vec<u8>) {
     let (at, query) = rest.split_once('?').expect("addresses are signed");
     assert!(query.starts_with("sig=s") && !headers.contains_key("authorization"));
+    if !query.starts_with(&format!("sig=s{}", state.signature)) {
+        return (403, Vec::new());
+    }
     let entry = &mut state.entries[at.parse::<usize>().expect("a number")];
     match (method, query) {
         ("GET", _) => return (200, entry.bytes.clone()),

@@ -91,6 +91,46 @@ fn secrets_do_not_follow_redirects_and_uploads() {
 }
 
 #[test]
+fn whoever_a_redirect_leads_to_is_not_asked_where_the_login_goes() {
+    let upstream = RealRegistry::start();
+    let (home, other, thief) = (Faulty::before(&upstream), Faulty::before(&upstream), Faulty::before(&upstream));
+    let content = bytes(1000, 6);
+    let digest = push(&repository(&client(), &upstream.reference("app")), &content).unwrap();
+    let challenge = || {
+        let header = format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"s\"\r\n", thief.host());
+        Fault::Answer("401 Unauthorized", header, String::new())
+    };
+    let images = repository(&logged_in(), &home.reference("app"));
+    home.fault("GET", "/blobs/", 1, Fault::redirect(&format!("http://{}/blobs/x", other.host())));
+    other.fault("GET", "/blobs/x", 9, challenge());
+    assert!(images.blob(&digest, 1000).unwrap_err().is_unauthorized());
+    // The same for an upload that is moved, and for what `login` asks first.
+    let location = format!("Location: http://{}/put-it-here\r\n", other.host());
+    home.fault("POST", "/uploads/", 1, Fault::Answer("202 Accepted", location, String::new()));
+    other.fault("PUT", "/put-it-here", 9, challenge());
+    assert!(push(&images, &bytes(2000, 7)).unwrap_err().is_unauthorized());
+    home.fault("GET", "/v2/", 1, Fault::redirect(&format!("http://{}/login", other.host())));
+    other.fault("GET", "/login", 9, challenge());
+    let login = Login::Basic { user: "user".to_owned(), password: Secret::new("password") };
+    assert!(logged_in().check_login(home.host(), &login).unwrap_err().is_unauthorized());
+    assert!(thief.seen().is_empty(), "{:?}", thief.seen());
+    // The registry itself is believed as before.
+    assert_eq!(pull(&images, &digest, 1000).unwrap(), content);
+}
+
+#[test]
+fn a_length_that_no_number_holds_is_wrong() {
+    let registry = RealRegistry::start();
+    let proxy = Faulty::before(&registry);
+    let content = bytes(1000, 8);
+    let digest = push(&repository(&client(), &registry.reference("app")), &content).unwrap();
+    proxy.fault("GET", "/blobs/", 1, Fault::CutAnswer(400));
+    proxy.fault("GET", "/blobs/", 1, Fault::Header("Content-Length", u64::MAX.to_string()));
+    let error = pull(&repository(&client(), &proxy.reference("app")), &digest, 1000).unwrap_err();
+    assert!(matches!(error, Error::Size { found: u64::MAX, .. }), "{error}");
+}
+
+#[test]
 fn a_token_server_elsewhere_without_tls_gets_no_password() {
     let registry = RealRegistry::start();
     let proxy = Faulty::before(&registry);

@@ -41,6 +41,8 @@ impl Steps {
             let mut op = json!({ "Op": op(&vertex.op, vertex.inputs.len()) });
             let place = match &vertex.op {
                 Op::Exec(Exec { platform: Some(other), .. }) => other.parse().unwrap_or_else(|_| platform.clone()),
+                // A process that needs no other machine ran on this one, whatever the result is for.
+                Op::Exec(_) => Platform::host(),
                 _ => platform.clone(),
             };
             op["platform"] = json!({ "Architecture": place.architecture, "OS": place.os });
@@ -164,9 +166,17 @@ fn exec(exec: &Exec) -> Value {
             .collect();
     }
     if let Some(script) = &exec.script {
-        value["script"] = json!({ "name": script.name, "data": BASE64.encode(&script.data) });
+        value["script"] = json!({ "name": script.name, "data": data(&script.data) });
     }
     value
+}
+
+/// What a heredoc holds, without the passwords of addresses, as the source shows it, too.
+fn data(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => BASE64.encode(redact_text(text)),
+        Err(_) => BASE64.encode(bytes),
+    }
 }
 
 fn mount(mount: &Mount) -> Value {
@@ -220,7 +230,7 @@ fn actions(all: &[FileAction], inputs: usize) -> Vec<Value> {
             }
             FileAction::Mkfile { dest, name, data, mode, owner } => {
                 let path = if dest.ends_with('/') { format!("{dest}{name}") } else { dest.clone() };
-                let mut made = json!({ "path": path, "data": BASE64.encode(data), "owner": self::owner(owner) });
+                let mut made = json!({ "path": path, "data": self::data(data), "owner": self::owner(owner) });
                 set_mode(&mut made, Some(mode));
                 actions.push((None, json!({ "mkfile": made })));
             }
@@ -266,5 +276,39 @@ fn owner(owner: &Owner) -> Value {
     match owner {
         Owner::Default => json!({}),
         Owner::Named(name) => json!({ "user": { "User": { "byName": { "name": name } } } }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use builder_solver::{Origin, Script, Vertex};
+
+    use super::*;
+
+    #[test]
+    fn a_process_ran_where_it_ran_and_no_password_is_told() {
+        let mut graph = Graph::default();
+        let script = Script { name: "EOF".into(), data: b"#!/bin/sh\ncurl https://u:hidden@h/\n".to_vec() };
+        let run = |platform: Option<&str>, script| Vertex {
+            op: Op::Exec(Exec {
+                args: vec!["x".into()],
+                platform: platform.map(str::to_owned),
+                script,
+                ..Exec::default()
+            }),
+            inputs: Vec::new(),
+            origin: Origin::default(),
+            ignore_cache: false,
+        };
+        let other: Platform = "linux/riscv64".parse().expect("a platform");
+        for (platform, expected) in [(None, Platform::host()), (Some("linux/s390x"), "linux/s390x".parse().expect("one"))] {
+            let target = graph.add(run(platform, Some(script.clone())));
+            let steps = Steps::new(&graph, target, &other, &Origins::default());
+            let op = &steps.config["llbDefinition"][0]["op"];
+            assert_eq!(op["platform"]["Architecture"], json!(expected.architecture));
+            let data = op["Op"]["exec"]["script"]["data"].as_str().expect("a text");
+            let data = String::from_utf8(BASE64.decode(data).expect("base64")).expect("a text");
+            assert_eq!(data, "#!/bin/sh\ncurl https://u:xxxxx@h/\n");
+        }
     }
 }

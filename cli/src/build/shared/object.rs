@@ -2,6 +2,7 @@
 
 use builder_image::registry::Secret;
 use builder_image::remote_cache::{GhaPlace, S3Access, S3Place};
+use builder_solver::address::{redact, redact_text};
 
 use super::spec::Options;
 
@@ -49,7 +50,7 @@ pub(super) fn concealed(text: &str) -> String {
         }
         rest = &after[end..];
     }
-    shown + rest
+    redact_text(&(shown + rest))
 }
 
 /// A cache in a bucket.
@@ -76,6 +77,10 @@ pub(super) fn s3(options: &mut Options) -> Result<S3Cache, String> {
     if let Some(url) = place.endpoint.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://"))
     {
         return Err(format!("endpoint_url takes a URL that begins with http:// or https://, not `{url}`"));
+    }
+    // The place is remembered with the layers, and shown.
+    if place.endpoint.as_ref().is_some_and(|url| redact(url) != *url) {
+        return Err("endpoint_url takes no password: give access_key_id= and secret_access_key=".to_owned());
     }
     place.path_style = options.truth("use_path_style")?.unwrap_or(false);
     for (key, part) in [
@@ -136,6 +141,7 @@ mod tests {
             ("type=s3,bucket=b", "type=s3,bucket=b"),
             ("type=s3,Secret_Access_Key=a/b=,name=n", "type=s3,Secret_Access_Key=***,name=n"),
             ("type=s3,session_token=é,\"secret_access_key=b\"", "type=s3,session_token=***,\"secret_access_key=***\""),
+            ("type=s3,endpoint_url=http://u:p@h", "type=s3,endpoint_url=http://u:xxxxx@h"),
             ("type=gha,token=,token=t", "type=gha,token=,token=***"),
         ] {
             assert_eq!(super::concealed(text), shown);
@@ -152,6 +158,7 @@ mod tests {
         assert!(!format!("{places:?} {}", places[0]).contains("hidden"));
         for (text, says) in [
             ("type=s3,bucket=b,endpoint_url=host", "begins with http"),
+            ("type=s3,bucket=b,endpoint_url=https://id:key@host", "takes no password"),
             ("type=s3,bucket=b,access_key_id=id", "belong together"),
             ("type=s3,bucket=b,touch_refresh=24h", "takes no `touch_refresh`"),
             ("type=s3,bucket=b,use_path_style=maybe", "true or false"),

@@ -18,7 +18,7 @@ use crate::build::driver;
 use crate::commands::Global;
 use crate::containers::{self, Description, Mounted};
 use crate::error::{CliError, CliResult};
-use crate::{output, store};
+use crate::{output, store, sync};
 
 #[derive(Debug, Args)]
 #[command(
@@ -79,13 +79,19 @@ pub(crate) fn run(global: &Global, args: &CpArgs) -> CliResult<u8> {
         (Side::Container(name, _), _) | (_, Side::Container(name, _)) => name,
         _ => return Err(CliError::Usage("must specify at least one container source".into())),
     };
+    let durability = sync::durability()?;
     let store = store::open(global)?;
     let _lease = store.lease()?;
     let container = containers::find(&store, name)?;
     let copy = Copy { args, driver: driver(global, &store)?, store, container };
     let copied = match (&source, &destination) {
         (Side::Container(_, path), _) => copy.outwards(path, &destination)?,
-        (_, Side::Container(_, path)) => copy.inwards(&source, path)?,
+        (_, Side::Container(_, path)) => {
+            let copied = copy.inwards(&source, path)?;
+            // Until that is on the disk a power cut takes the whole container away.
+            sync::after_build(global, &copy.store, durability)?;
+            copied
+        }
         _ => None,
     };
     if let Some(size) = copied.filter(|_| !args.quiet) {

@@ -1,9 +1,8 @@
 use std::time::{Duration, Instant};
 
 use builder_cache::{Container, ContainerState, Error as StoreError, HeldContainer, Store};
-use builder_executor::container::{kill, release_all_abandoned};
+use builder_executor::container::{kill, kill_holder, release_all_abandoned};
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::commands::Global;
 use crate::containers;
@@ -33,11 +32,16 @@ pub(crate) fn run(global: &Global, args: &RmArgs) -> CliResult<u8> {
     release_all_abandoned();
     let mut failed = false;
     for text in &args.containers {
-        let removed = containers::find(&store, text).and_then(|container| remove(&store, &container, args.force));
+        let found = containers::try_find(&store, text);
+        // As in Docker, with --force it is no failure that there is none.
+        let forgiven = args.force && matches!(found, Ok(None));
+        let removed = found
+            .and_then(|found| found.ok_or_else(|| containers::missing(text)))
+            .and_then(|container| remove(&store, &container, args.force));
         match removed {
             Ok(()) => output::result(&format!("{text}\n"))?,
             Err(error) => {
-                failed = true;
+                failed |= !forgiven;
                 output::notice(&error.to_string());
             }
         }
@@ -93,9 +97,7 @@ fn end(store: &Store, container: &Container) -> CliResult<Option<HeldContainer>>
         let _ = kill(holder);
         if patient && start.elapsed() > PATIENCE {
             patient = false;
-            if let Some(pid) = Pid::from_raw(holder.pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            let _ = kill_holder(holder, &store.container_directory(&container.id));
         } else if start.elapsed() > 2 * PATIENCE {
             return Err(CliError::message(format!("the container {} does not end", container.name)));
         }

@@ -30,6 +30,10 @@ fn a_container_stays_until_it_is_removed() {
     let ran = lab.run(&["rm", "one"]);
     assert_eq!(ran.code, 1);
     ran.assert_stderr("no such container: one");
+    // With --force there is nothing to fail at.
+    let ran = lab.ok(&["rm", "-f", "one"]);
+    ran.assert_stderr("no such container: one");
+    assert_eq!(ran.stdout, "");
 }
 
 #[test]

@@ -5,23 +5,26 @@
 //! which the newest counts. Which entries a job sees, and how long they live, is up to the service: branches do not see
 //! each other's, and what is not used for a week goes.
 //!
-//! * [`service`]: keys ⇄ addresses; [`upload`]: the blob storage behind them.
+//! * [`service`]: keys ⇄ addresses; [`upload`], [`download`]: the blob storage behind them.
 
+mod download;
 mod service;
 mod upload;
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use builder_cache::{BlobDigest, BlobInfo};
 
+use self::download::{Download, Entry};
 use self::service::{Created, Service};
 use super::backend::{Backend, Blob, Open};
 use super::error::Error;
+use super::hashing::Hashing;
 use super::manifest::MANIFEST_LIMIT;
-use crate::http::{Agents, Body, Method, Patience, Request, Response, StatusCode, Stop, Tls, Unsent, header};
+use crate::http::{Agents, Patience, Stop, Unsent, header};
 use crate::registry::Secret;
 
 /// The location of blobs in the service that the job's environment names.
@@ -67,7 +70,11 @@ impl GhaPlace {
 
 /// A cache of this service.
 #[derive(Debug)]
-pub struct GhaBackend {
+pub struct GhaBackend(Arc<Shared>);
+
+/// What downloads that are under way need, too.
+#[derive(Debug)]
+struct Shared {
     scope: String,
     service: Service,
     agents: Agents,
@@ -79,13 +86,13 @@ pub struct GhaBackend {
 impl GhaBackend {
     /// The cache of a scope; nothing is asked yet.
     pub fn new(place: &GhaPlace, scope: &str, stop: Stop) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             scope: scope.to_owned(),
             service: Service::new(place),
             agents: Agents::new(3, Patience::default()),
             stop,
             addresses: Mutex::default(),
-        }
+        }))
     }
 
     /// The backend of a location, to read blobs from, with what the environment says; `None` when it is elsewhere.
@@ -96,17 +103,29 @@ impl GhaBackend {
             Ok(Self::new(&place.map_err(failed)?, "", stop))
         })
     }
+}
+
+impl Shared {
+    fn name(&self) -> String {
+        format!("gha {}", self.scope)
+    }
 
     fn failed(&self, reason: impl Into<String>) -> Error {
         Error::Other { place: self.name(), reason: reason.into().into() }
     }
 
     fn index_prefix(&self) -> String {
-        format!("builder-index-1-{}#", self.scope)
+        // What ends a scope is not in one: `a#1` would be found as a cache of `a`.
+        format!("builder-index-1-{}#", self.scope.replace('%', "%25").replace('#', "%23"))
     }
 
     fn call(&self, service: &str, request: &serde_json::Value) -> Result<Option<serde_json::Value>, Error> {
         self.service.call(&self.agents, &self.stop, service, request).map_err(|reason| self.failed(reason))
+    }
+
+    /// The address of a blob is too old. Tells whether one was known.
+    fn forget(&self, digest: &BlobDigest) -> bool {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(digest).is_some()
     }
 
     /// Where a blob can be had, if it is there.
@@ -123,24 +142,19 @@ impl GhaBackend {
         Ok(Some(found.url))
     }
 
-    /// Gets what is at an address. What is signed in it is not told.
-    fn get(&self, url: &str) -> Result<Response, Error> {
-        let request = Request { method: Method::GET, url, headers: &[], body: Body::None };
-        let answer = self.agents.send(request, &Tls::default());
-        let answer = answer.map_err(|unsent| self.failed(unsent_reason(unsent)))?;
-        match answer.status() {
-            StatusCode::OK => Ok(answer),
-            status => Err(self.failed(format!("its storage answered {status}"))),
-        }
-    }
-
-    /// Makes an entry; one that is there already, or that somebody else is making, is as good.
-    fn put(&self, key: &str, size: u64, open: Open<'_>, advance: &(dyn Fn(u64) + Sync)) -> Result<bool, Error> {
+    /// Makes an entry; one that is there already, or that somebody else is making, is as good. Nobody sees it when its
+    /// bytes are not those of `blob`.
+    fn put(&self, key: &str, blob: &BlobInfo, open: Open<'_>, advance: &(dyn Fn(u64) + Sync)) -> Result<bool, Error> {
         let call = |path: &str, request: &serde_json::Value| self.call(path, request);
-        let Created::New(target) = self.service.create(key, size, &call)? else { return Ok(false) };
-        upload::send(&self.agents, &self.stop, &self.service, &target, size, open, advance)
+        let Created::New(target) = self.service.create(key, blob.size, &call)? else { return Ok(false) };
+        let source = open(0).map_err(|error| Error::io(&self.name(), "sent", error))?;
+        let mut source = Hashing::new(source);
+        upload::send(&self.agents, &self.stop, &self.service, &target, blob.size, &mut source, advance)
             .map_err(|reason| self.failed(reason))?;
-        service::finish(key, size, &target, &call)?;
+        source.check(&self.name(), &blob.digest)?;
+        if !service::finish(key, blob.size, &target, &call)? {
+            return Err(self.failed("the service did not keep what was sent to it"));
+        }
         Ok(true)
     }
 }
@@ -151,6 +165,8 @@ fn blob_key(digest: &BlobDigest) -> String {
 
 fn unsent_reason(unsent: Unsent) -> String {
     match unsent {
+        // An address that makes no sense would be told as it is, and it may be signed.
+        Unsent::Failed(failure) if failure.reason.contains("://") => "its address can't be used".to_owned(),
         Unsent::Failed(failure) => failure.reason,
         Unsent::Certificates(error) => error.to_string(),
     }
@@ -158,7 +174,7 @@ fn unsent_reason(unsent: Unsent) -> String {
 
 impl Backend for GhaBackend {
     fn name(&self) -> String {
-        format!("gha {}", self.scope)
+        self.0.name()
     }
 
     fn location(&self) -> String {
@@ -166,16 +182,16 @@ impl Backend for GhaBackend {
     }
 
     fn manifest(&self, digest: Option<&BlobDigest>) -> Result<Option<Vec<u8>>, Error> {
-        let url = if let Some(digest) = digest {
-            self.address(digest)?
+        let entry = if let Some(digest) = digest {
+            self.0.address(digest)?.map(|_| Entry::Blob(*digest))
         } else {
-            let prefix = self.index_prefix();
-            let found = self.service.find(&prefix, &[&prefix], &|path, request| self.call(path, request))?;
-            found.filter(|found| found.key.starts_with(&prefix)).map(|found| found.url)
+            let prefix = self.0.index_prefix();
+            let found = self.0.service.find(&prefix, &[&prefix], &|path, request| self.0.call(path, request))?;
+            found.filter(|found| found.key.starts_with(&prefix)).map(|found| Entry::At(found.url))
         };
-        let Some(url) = url else { return Ok(None) };
+        let Some(entry) = entry else { return Ok(None) };
         let mut bytes = Vec::new();
-        let read = self.get(&url)?.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes);
+        let read = Download::open(&self.0, entry, None)?.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes);
         read.map_err(|error| Error::io(&self.name(), "read", error))?;
         Ok(Some(bytes))
     }
@@ -186,28 +202,27 @@ impl Backend for GhaBackend {
         let open = move |from: u64| -> std::io::Result<Box<dyn Read + Send>> {
             Ok(Box::new(std::io::Cursor::new(owned.get(from as usize..).unwrap_or_default().to_vec())))
         };
+        let blob = BlobInfo { digest: BlobDigest::of(bytes), size: bytes.len() as u64 };
         // Another job may have had the same thought in the same millisecond.
         for turn in 0..8_u128 {
-            let key = format!("{}{}", self.index_prefix(), now + turn);
-            if self.put(&key, bytes.len() as u64, &open, &|_| ())? {
+            let key = format!("{}{}", self.0.index_prefix(), now + turn);
+            if self.0.put(&key, &blob, &open, &|_| ())? {
                 return Ok(());
             }
         }
-        Err(self.failed("the service takes no new index"))
+        Err(self.0.failed("the service takes no new index"))
     }
 
     fn blob(&self, blob: &BlobInfo) -> Result<Box<dyn Read + Send>, Error> {
-        let missing = || Error::NoBlob { place: self.name(), digest: blob.digest };
-        let url = self.address(&blob.digest)?.ok_or_else(missing)?;
-        Ok(Box::new(self.get(&url)?))
+        Ok(Box::new(Download::open(&self.0, Entry::Blob(blob.digest), Some(blob.size))?))
     }
 
     fn has_blob(&self, blob: &BlobInfo) -> Result<bool, Error> {
-        Ok(self.address(&blob.digest)?.is_some())
+        Ok(self.0.address(&blob.digest)?.is_some())
     }
 
     fn put_blob(&self, blob: &BlobInfo, open: Open<'_>, advance: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
-        self.put(&blob_key(&blob.digest), blob.size, open, advance).map(drop)
+        self.0.put(&blob_key(&blob.digest), blob, open, advance).map(drop)
     }
 }
 

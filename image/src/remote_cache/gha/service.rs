@@ -15,7 +15,7 @@ use crate::remote_cache::Error;
 const ANSWER_LIMIT: u64 = 1 << 20;
 
 /// The longest pause that the service may ask for.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(20);
+pub(super) const LONGEST: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// An entry that was found.
 #[derive(Debug)]
@@ -143,18 +143,17 @@ impl Service {
     }
 }
 
-/// Says that all bytes are there.
-pub(super) fn finish(key: &str, size: u64, target: &Target, call: Call<'_>) -> Result<(), Error> {
+/// Says that all bytes are there. Tells whether the service thinks so, too.
+pub(super) fn finish(key: &str, size: u64, target: &Target, call: Call<'_>) -> Result<bool, Error> {
     match target {
         Target::Signed(_) => {
             let request = json!({ "key": key, "size_bytes": size.to_string(), "version": VERSION });
-            call("FinalizeCacheEntryUpload", &request)?;
+            let answer = call("FinalizeCacheEntryUpload", &request)?;
+            Ok(answer.is_some_and(|answer| answer["ok"] == true))
         }
-        Target::Numbered(number) => {
-            call(&format!("caches/{number}"), &json!({ "size": size }))?;
-        }
+        // It answers with nothing when it is content.
+        Target::Numbered(number) => call(&format!("caches/{number}"), &json!({ "size": size })).map(|_| true),
     }
-    Ok(())
 }
 
 /// What a service says of a failure, for people: bounded, and without what a terminal would obey.

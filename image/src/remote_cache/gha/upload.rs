@@ -1,30 +1,35 @@
 //! Sending the bytes of an entry: to the blob storage behind version 2, or in pieces to version 1.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use super::service::{Service, Target};
 use super::{json_headers, unsent_reason};
 use crate::http::{Agents, Backoff, Body, Cause, Method, Request, Stop, Tls, Unsent, header, pause, retry_after};
-use crate::remote_cache::Open;
 
-/// Bytes that are sent with one request.
+/// Bytes that are sent with one request. They are kept to be sent again: a source may be far away itself.
 const PIECE: u64 = 32 << 20;
 
-/// Sends all bytes of an entry.
+/// Sends all bytes of an entry, which are read once; `advance` hears how many are gone.
 pub(super) fn send(
     agents: &Agents,
     stop: &Stop,
     service: &Service,
     target: &Target,
     size: u64,
-    open: Open<'_>,
+    source: &mut dyn Read,
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<(), String> {
     let plain = |name: &'static str, value: &str| (header::HeaderName::from_static(name), value.to_owned());
     let mut blocks = Vec::new();
+    let mut piece = Vec::new();
     let mut start = 0;
     while start < size {
         let length = PIECE.min(size - start);
+        piece.clear();
+        let read = (&mut *source).take(length).read_to_end(&mut piece).map_err(|error| error.to_string())?;
+        if read as u64 != length {
+            return Err(format!("what is to be sent ends after {} of {size} bytes", start + read as u64));
+        }
         let (method, url, headers) = match target {
             Target::Signed(url) if size <= PIECE => {
                 (Method::PUT, url.clone(), vec![plain("x-ms-blob-type", "BlockBlob")])
@@ -44,17 +49,15 @@ pub(super) fn send(
                 (Method::PATCH, service.url(&format!("caches/{number}")), headers)
             }
         };
-        attempt(agents, stop, &method, &url, &headers, length, &|| open(start))?;
-        advance(length);
+        attempt(agents, stop, &method, &url, &headers, &piece)?;
         start += length;
+        advance(start);
     }
     if let (Target::Signed(url), false) = (target, blocks.is_empty()) {
         let listed = blocks.join("</Latest><Latest>");
         let list =
             format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Latest>{listed}</Latest></BlockList>");
-        let url = format!("{url}&comp=blocklist");
-        let size = list.len() as u64;
-        attempt(agents, stop, &Method::PUT, &url, &[], size, &|| Ok(Box::new(io::Cursor::new(list.clone()))))?;
+        attempt(agents, stop, &Method::PUT, &format!("{url}&comp=blocklist"), &[], list.as_bytes())?;
     }
     Ok(())
 }
@@ -66,14 +69,11 @@ fn attempt(
     method: &Method,
     url: &str,
     headers: &[(header::HeaderName, String)],
-    length: u64,
-    open: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+    piece: &[u8],
 ) -> Result<(), String> {
     let mut backoff = Backoff::new(Backoff::USUAL);
     loop {
-        let mut source = open().map_err(|error| error.to_string())?.take(length);
-        let body = Body::Stream(&mut source, length);
-        let request = Request { method: method.clone(), url, headers, body };
+        let request = Request { method: method.clone(), url, headers, body: Body::Bytes(piece) };
         let (reason, asked) = match agents.send(request, &Tls::default()) {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) => {

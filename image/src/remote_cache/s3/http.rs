@@ -88,35 +88,36 @@ fn kind(cause: Cause) -> HttpErrorKind {
 
 /// The body of an answer, read when it is asked for.
 fn stream(answer: Response) -> HttpResponseBody {
-    let answer = Mutex::new(answer);
+    let state = Mutex::new((answer, None));
     let frames = std::iter::from_fn(move || {
-        let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, broken) = &mut *state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chunk = vec![0; CHUNK];
-        match fill(&mut *answer, &mut chunk) {
-            Ok(0) => None,
-            Ok(count) => {
-                chunk.truncate(count);
-                Some(Ok(Frame::data(Bytes::from(chunk))))
-            }
-            Err(error) => Some(Err(HttpError::new(kind(answer.failure(&error).cause), error))),
+        let count = if broken.is_none() { fill(answer, &mut chunk, broken) } else { 0 };
+        if count > 0 {
+            chunk.truncate(count);
+            return Some(Ok(Frame::data(Bytes::from(chunk))));
         }
+        let error = broken.take()?;
+        Some(Err(HttpError::new(kind(answer.failure(&error).cause), error)))
     });
     HttpResponseBody::new(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// What came before the connection broke counts: why it did is kept for the next time.
+fn fill(reader: &mut impl Read, buffer: &mut [u8], broken: &mut Option<io::Error>) -> usize {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What came before it counts; asked again, the reader fails again.
-            Err(_) if filled > 0 => break,
-            Err(error) => return Err(error),
+            Err(error) => {
+                *broken = Some(error);
+                break;
+            }
         }
     }
-    Ok(filled)
+    filled
 }
 
 /// The pieces of a request's body.

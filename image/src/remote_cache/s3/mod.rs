@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 
 use super::backend::{Backend, Blob, Open};
 use super::error::Error;
+use super::hashing::Hashing;
 use super::manifest::MANIFEST_LIMIT;
 use crate::registry::Secret;
 
@@ -38,6 +39,9 @@ const PART: usize = 16 << 20;
 /// What to do when nobody said who asks.
 const NO_KEYS: &str = ": no access keys are known: give access_key_id= and secret_access_key=, or set \
                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
+/// How much of what a server says is told.
+const LONGEST: usize = 600;
 
 /// How long a request is tried again, and how often.
 const RETRIES: usize = 4;
@@ -138,7 +142,8 @@ impl Drop for Clock {
 }
 
 impl S3Backend {
-    /// The cache of this name; nothing is asked yet.
+    /// The cache of this name, or of these: `main;v1` is written under both and read under the first. Nothing is asked
+    /// yet.
     ///
     /// # Errors
     /// When the place or the environment makes no sense.
@@ -190,7 +195,7 @@ impl S3Backend {
 
     fn wait<T>(&self, future: impl Future<Output = object_store::Result<T>>) -> Result<T, Error> {
         let done = self.clock.wait(future).map_err(|error| Error::io(&self.name(), "reached", error))?;
-        done.map_err(|error| self.failed(error))
+        done.map_err(|error| self.failed(&error))
     }
 
     /// The same for what may not be there.
@@ -205,8 +210,8 @@ impl S3Backend {
         self.wait(found)
     }
 
-    fn failed(&self, error: object_store::Error) -> Error {
-        let reason = error.to_string();
+    fn failed(&self, error: &object_store::Error) -> Error {
+        let reason = said(&error.to_string());
         // Without keys the machine itself is asked for some, which only those of a cloud answer.
         let hint = if reason.contains("/latest/api/token") { NO_KEYS } else { "" };
         Error::Other { place: self.name(), reason: format!("{reason}{hint}").into() }
@@ -214,27 +219,33 @@ impl S3Backend {
 
     fn path(&self, prefix: &str, name: &str) -> Result<Path, Error> {
         let path = Path::parse(format!("{}{prefix}{name}", self.place.prefix));
-        path.map_err(|error| self.failed(error.into()))
+        path.map_err(|error| self.failed(&error.into()))
     }
 
     fn blob_path(&self, digest: &BlobDigest) -> Result<Path, Error> {
         self.path(&self.place.blobs_prefix, &digest.to_string())
     }
 
-    fn manifest_path(&self) -> Result<Path, Error> {
-        self.path(&self.place.manifests_prefix, &format!("{}.builder.json", self.name))
+    /// The names of the cache. As in `BuildKit` it may have several: `main;v1`.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.name.split(';').map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    fn manifest_path(&self, name: &str) -> Result<Path, Error> {
+        self.path(&self.place.manifests_prefix, &format!("{name}.builder.json"))
     }
 
     /// Sends a large blob in parts. An upload that fails is taken back: its parts would cost money for ever.
     fn put_parts(
         &self,
         path: &Path,
-        source: &mut dyn Read,
+        blob: &BlobInfo,
+        source: &mut Hashing<Box<dyn Read + Send>>,
         first: Vec<u8>,
         advance: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Error> {
         let mut upload = self.wait(self.store.put_multipart(path))?;
-        let sent = self.send_parts(upload.as_mut(), source, first, advance);
+        let sent = self.send_parts(upload.as_mut(), blob, source, first, advance);
         if sent.is_err() {
             // What it failed with is what is to be told.
             let _ = self.wait(upload.abort());
@@ -245,17 +256,20 @@ impl S3Backend {
     fn send_parts(
         &self,
         upload: &mut dyn MultipartUpload,
-        source: &mut dyn Read,
+        blob: &BlobInfo,
+        source: &mut Hashing<Box<dyn Read + Send>>,
         first: Vec<u8>,
         advance: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Error> {
-        let mut part = first;
+        let (mut part, mut done) = (first, 0);
         while !part.is_empty() {
-            let size = part.len() as u64;
+            done += part.len() as u64;
             self.wait(upload.put_part(PutPayload::from(part)))?;
-            advance(size);
+            advance(done);
             part = self.read_part(source)?;
         }
+        // A bucket keeps whatever it is given, for everybody.
+        source.check(&self.name(), &blob.digest)?;
         self.wait(upload.complete()).map(drop)
     }
 
@@ -279,7 +293,8 @@ impl Backend for S3Backend {
     }
 
     fn manifest(&self, digest: Option<&BlobDigest>) -> Result<Option<Vec<u8>>, Error> {
-        let path = digest.map_or_else(|| self.manifest_path(), |digest| self.blob_path(digest))?;
+        let first = || self.manifest_path(self.names().next().unwrap_or_default());
+        let path = digest.map_or_else(first, |digest| self.blob_path(digest))?;
         let Some(found) = self.wait_for(self.store.get(&path))? else { return Ok(None) };
         if found.meta.size > MANIFEST_LIMIT {
             return Err(Error::damaged(&self.name(), format!("its manifest has more than {MANIFEST_LIMIT} bytes")));
@@ -288,8 +303,11 @@ impl Backend for S3Backend {
     }
 
     fn put_manifest(&self, _: &str, bytes: &[u8], _: &[Blob]) -> Result<(), Error> {
-        let path = self.manifest_path()?;
-        self.wait(self.store.put(&path, PutPayload::from(bytes.to_vec()))).map(drop)
+        for name in self.names() {
+            let path = self.manifest_path(name)?;
+            self.wait(self.store.put(&path, PutPayload::from(bytes.to_vec())))?;
+        }
+        Ok(())
     }
 
     fn blob(&self, blob: &BlobInfo) -> Result<Box<dyn Read + Send>, Error> {
@@ -305,11 +323,12 @@ impl Backend for S3Backend {
 
     fn put_blob(&self, blob: &BlobInfo, open: Open<'_>, advance: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
         let path = self.blob_path(&blob.digest)?;
-        let mut source = open(0).map_err(|error| Error::io(&self.name(), "sent", error))?;
+        let mut source = Hashing::new(open(0).map_err(|error| Error::io(&self.name(), "sent", error))?);
         let first = self.read_part(&mut source)?;
         if first.len() == PART {
-            return self.put_parts(&path, &mut source, first, advance);
+            return self.put_parts(&path, blob, &mut source, first, advance);
         }
+        source.check(&self.name(), &blob.digest)?;
         let size = first.len() as u64;
         self.wait(self.store.put(&path, PutPayload::from(first)))?;
         advance(size);
@@ -319,6 +338,20 @@ impl Backend for S3Backend {
     fn parallel(&self) -> usize {
         self.parallel
     }
+}
+
+/// What a server says of a failure, for people. Its whole answer may repeat what it was asked with: signatures, and the
+/// token of a session.
+fn said(text: &str) -> String {
+    let element = |name: &str| -> Option<&str> {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(text, _)| text)
+    };
+    let head = text.find('<').map_or(text, |at| &text[..at]);
+    let words = [element("Code"), element("Message")];
+    let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let shown = format!("{head}{words}");
+    shown.chars().filter(|letter| !letter.is_control()).take(LONGEST).collect()
 }
 
 /// A body, piece by piece; `object_store` goes on where a connection broke.
@@ -332,12 +365,29 @@ impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             match self.clock.wait(self.stream.next())? {
-                Some(piece) => self.rest = piece.map_err(io::Error::other)?,
+                Some(piece) => self.rest = piece.map_err(|error| io::Error::other(said(&error.to_string())))?,
                 None => return Ok(0),
             }
         }
         let count = self.rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&self.rest.split_to(count));
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_repeats_of_a_request_is_not_told() {
+        let text = "Generic S3 error: Error performing GET http://h/b in 1ms - Server returned non-2xx status code: 403 \
+                    Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>The request \
+                    signature is \u{1b}[2Jwrong</Message><CanonicalRequest>GET\n/b\nx-amz-security-token:hidden\n\
+                    </CanonicalRequest><Token-0>hidden</Token-0></Error>";
+        let shown = said(text);
+        assert!(shown.ends_with("Forbidden: SignatureDoesNotMatch: The request signature is [2Jwrong"), "{shown}");
+        assert!(!shown.contains("hidden"));
+        assert_eq!(said("no connection"), "no connection");
     }
 }

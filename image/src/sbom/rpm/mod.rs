@@ -5,7 +5,7 @@ mod ndb;
 mod sqlite;
 
 use super::root::Root;
-use super::{Manager, Package, Supplier, text};
+use super::{Manager, Package, Supplier, room, text};
 
 /// Where distributions have it.
 const PLACES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
@@ -27,7 +27,8 @@ pub(super) fn read(root: &Root<'_>, packages: &mut Vec<Package>) {
             }
             let mut damaged = 0;
             let read = read(root, &path, &mut |header| match header::parse(header) {
-                Some(header) => packages.extend(package(&header, &path)),
+                Some(header) if room(packages) > 0 => packages.extend(package(&header, &path)),
+                Some(_) => {}
                 None => damaged += 1,
             });
             if let Err(reason) = read {

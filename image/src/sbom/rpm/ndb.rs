@@ -35,6 +35,7 @@ pub(super) fn headers(root: &Root<'_>, path: &str, take: &mut dyn FnMut(&[u8])) 
     let mut slots = vec![0; pages * 4096 - first.len()];
     file.read_exact(&mut slots).map_err(failed)?;
     let mut header = Vec::new();
+    let mut left = size;
     for slot in slots.as_chunks::<16>().0 {
         if number(slot, 0) != SLOT {
             return Err("it has a slot that is none".to_owned());
@@ -51,6 +52,8 @@ pub(super) fn headers(root: &Root<'_>, path: &str, take: &mut dyn FnMut(&[u8])) 
         if number(&blob, 0) != BLOB || number(&blob, 4) != package || length > HEADER || length as u64 > size {
             return Err(format!("package {package} is not where it should be"));
         }
+        // Packages do not share their bytes; a database in which they do could be read for ever.
+        left = left.checked_sub(length as u64).ok_or("its packages are larger than it is")?;
         header.resize(length, 0);
         file.read_exact(&mut header).map_err(failed)?;
         take(&header);
@@ -99,6 +102,14 @@ mod tests {
         };
         assert_eq!(read(&bytes).as_deref(), Ok(&wanted[..]));
         assert!(read(&bytes[..bytes.len() - 64]).is_err(), "cut off");
+        let mut shared = bytes.clone();
+        shared.truncate(4096 + 16 + 5000.min(wanted[0].len()));
+        for place in 0..254_usize {
+            let slot = 32 + place * 16;
+            shared[slot + 4..slot + 8].copy_from_slice(&1_u32.to_le_bytes());
+            shared[slot + 8..slot + 12].copy_from_slice(&(4096_u32 / 16).to_le_bytes());
+        }
+        assert_eq!(read(&shared), Err("its packages are larger than it is".to_owned()));
         for at in [0, 12, 32, 40, 4096, 4100, 4108] {
             let mut lies = bytes.clone();
             lies[at..at + 4].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());

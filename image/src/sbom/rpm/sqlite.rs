@@ -20,14 +20,16 @@ const TURNS: u32 = 1000;
 pub(super) fn headers(root: &Root<'_>, path: &str, take: &mut dyn FnMut(&[u8])) -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let copy = directory.path().join("db");
+    let mut whole = 0;
     for suffix in ["", "-wal"] {
         let Some((file, size)) = root.open(&format!("{path}{suffix}")) else { continue };
         let mut place = copy.clone().into_os_string();
         place.push(suffix);
+        whole += size;
         write(file, size, &File::create(place).map_err(|error| error.to_string())?)
             .map_err(|error| error.to_string())?;
     }
-    read(&copy, take).map_err(|error| match error {
+    read(&copy, whole, take).map_err(|error| match error {
         rusqlite::Error::SqliteFailure(failure, _) if failure.code == rusqlite::ErrorCode::OperationInterrupted => {
             "it takes too long".to_owned()
         }
@@ -43,7 +45,7 @@ fn write(file: File, size: u64, mut out: &File) -> io::Result<()> {
     out.flush()
 }
 
-fn read(path: &std::path::Path, take: &mut dyn FnMut(&[u8])) -> rusqlite::Result<()> {
+fn read(path: &std::path::Path, size: u64, take: &mut dyn FnMut(&[u8])) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -71,9 +73,13 @@ fn read(path: &std::path::Path, take: &mut dyn FnMut(&[u8])) -> rusqlite::Result
         return Err(rusqlite::Error::InvalidColumnName("Packages".to_owned()));
     }
     let mut select = db.prepare("SELECT blob FROM Packages WHERE length(blob) <= ? ORDER BY rowid")?;
+    let mut left = size;
     let mut rows = select.query([HEADER as i64])?;
     while let Some(row) = rows.next()? {
         if let Ok(header) = row.get_ref(0)?.as_blob() {
+            // Pages that rows share could be read for ever.
+            let wrong = || rusqlite::Error::ToSqlConversionFailure("its packages are larger than it is".into());
+            left = left.checked_sub(header.len() as u64).ok_or_else(wrong)?;
             take(header);
         }
     }
