@@ -40,6 +40,8 @@ pub struct AbsentLayer {
     pub created_ms: Option<i64>,
     /// The layer below. Directories that its tar implies without describing them look like those below.
     pub parent: Option<LayerId>,
+    /// Steps made it, on another machine: its tar is the one that its files are written as, and counts as made here.
+    pub built: bool,
     /// Where it can be had.
     pub source: LayerSource,
 }
@@ -53,6 +55,8 @@ pub struct LayerSource {
     pub media_type: String,
     /// Where, in the words of the provider: `registry:HOST/REPOSITORY`, `layout:/directory`.
     pub location: String,
+    /// How the blob was made of the tar, when a builder made it: it is remembered under that ([`Store::set_layer_blob`]).
+    pub recipe: Option<String>,
 }
 
 /// What a provider fails with.
@@ -131,12 +135,12 @@ impl Store {
     pub fn layer_sources(&self, id: &LayerId) -> Result<Vec<LayerSource>> {
         self.read(|db| {
             let mut select = db.prepare_cached(
-                "SELECT blob, size, media_type, location FROM layer_sources WHERE layer = ? ORDER BY seq DESC",
+                "SELECT blob, size, media_type, location, recipe FROM layer_sources WHERE layer = ? ORDER BY seq DESC",
             )?;
             let sources = select.query_map([id.number() as i64], |row| {
                 let digest = BlobDigest::from_bytes(row.get(0)?);
                 let blob = BlobInfo { digest, size: row.get::<_, i64>(1)? as u64 };
-                Ok(LayerSource { blob, media_type: row.get(2)?, location: row.get(3)? })
+                Ok(LayerSource { blob, media_type: row.get(2)?, location: row.get(3)?, recipe: row.get(4)? })
             })?;
             Ok(sources.collect::<rusqlite::Result<_>>()?)
         })
@@ -247,14 +251,16 @@ fn has_source(db: &Connection, id: LayerId, source: &LayerSource) -> Result<bool
 
 fn add_source(db: &Connection, id: LayerId, source: &LayerSource) -> Result<()> {
     db.prepare_cached(
-        "INSERT OR REPLACE INTO layer_sources (layer, blob, size, media_type, location) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO layer_sources (layer, blob, size, media_type, location, recipe)
+         VALUES (?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id.number() as i64,
         source.blob.digest.as_bytes(),
         source.blob.size as i64,
         source.media_type,
-        source.location
+        source.location,
+        source.recipe,
     ])?;
     Ok(())
 }
@@ -274,7 +280,7 @@ fn insert(db: &Connection, id: LayerId, layer: &AbsentLayer) -> Result<LayerId> 
         layer.chain_id,
         layer.empty,
         layer.created_ms.unwrap_or_else(now_ms),
-        layer.source.blob.digest.as_bytes(),
+        (!layer.built).then(|| layer.source.blob.digest.as_bytes()),
         layer.parent.map(|parent| parent.number() as i64),
     ])?;
     Ok(id)

@@ -68,6 +68,12 @@ impl BlobWriter {
         Ok(info)
     }
 
+    /// The digest of what was written so far.
+    pub fn digest(&mut self) -> Result<BlobDigest> {
+        self.flush_buffer().at("write", &self.path)?;
+        Ok(BlobDigest::from_bytes(self.hasher.clone().finalize().into()))
+    }
+
     /// How many bytes were written.
     pub fn size(&self) -> u64 {
         self.size + self.buffer.len() as u64
@@ -248,6 +254,16 @@ impl Store {
             Ok(digests.collect::<rusqlite::Result<Vec<_>>>()?)
         })?;
         digests.iter().filter_map(|digest| self.blob(digest).transpose()).collect()
+    }
+
+    /// How a blob was made of the layer tar `diff_id`, when that was remembered.
+    pub fn blob_recipe(&self, diff_id: &DiffId, blob: &BlobDigest) -> Result<Option<String>> {
+        self.read(|db| {
+            let mut select = db.prepare_cached(
+                "SELECT compression FROM layer_blobs WHERE diff_id = ? AND blob = ? ORDER BY compression LIMIT 1",
+            )?;
+            Ok(select.query_row(params![diff_id.as_bytes(), blob.as_bytes()], |row| row.get(0)).optional()?)
+        })
     }
 
     /// Remembers the blob that was made of the layer tar `diff_id`.

@@ -45,7 +45,7 @@ impl Store {
         let others = |db: &Connection| {
             let select = "SELECT EXISTS (SELECT 1 FROM mounts INDEXED BY mounts_unsynced WHERE boot IS NOT NULL)
                 OR EXISTS (SELECT 1 FROM containers INDEXED BY containers_unsynced
-                           WHERE boot IS NOT NULL AND finished_ms IS NOT NULL)";
+                           WHERE boot IS NOT NULL AND remove = 0 AND finished_ms IS NOT NULL)";
             Ok(db.prepare_cached(select)?.query_row([], |row| row.get(0))?)
         };
         let rests = |newest: &[i64]| newest.iter().any(|newest| *newest > 0);
@@ -75,8 +75,8 @@ impl Store {
                     .execute(params![LOST, seq])?;
             }
             for row in containers {
-                db.prepare_cached("UPDATE containers SET boot = NULL WHERE seq = ? AND version = ?")?
-                    .execute([row.0, row.1])?;
+                db.prepare_cached("UPDATE containers SET boot = NULL WHERE id = ? AND version = ?")?
+                    .execute(params![row.0.as_bytes(), row.1])?;
             }
             settle_names(db)
         })?;

@@ -121,7 +121,9 @@ pub enum Error {
     #[error("no such container: {0}")]
     NoContainer(crate::container::ContainerId),
     /// Another container has the name.
-    #[error("the container name \"/{name}\" is already in use by container \"{id}\": remove that container to be able to reuse that name")]
+    #[error(
+        "the container name \"/{name}\" is already in use by container \"{id}\": remove that container to be able to reuse that name"
+    )]
     ContainerName {
         /// The name.
         name: String,

@@ -3,7 +3,7 @@
 //! * Digests and keys are blobs of 32 bytes; layer ids are integers; a chain of layers is a blob of eight bytes (big
 //!   endian) a layer, bottom first.
 //! * `seq` numbers rows in the order of their writing and is never used twice, so that a sync knows which rows it
-//!   covered and "newest" does not depend on a clock.
+//!   covered and "newest" does not depend on a clock. (Of a container it may be used again when the newest is gone.)
 //! * `boot` is the boot in which a row was written, and NULL once the row and the files behind it are on the disk.
 //! * A record with `output` NULL is evicted: kept to explain misses.
 
@@ -176,6 +176,41 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX containers_image ON containers (image);
     CREATE INDEX containers_unsynced ON containers (boot) WHERE boot IS NOT NULL;
+",
+    "
+    -- How a blob was made that is elsewhere, when a builder made it.
+    ALTER TABLE layer_sources ADD COLUMN recipe TEXT;
+",
+    "
+    -- Containers of `run --rm` come and go: little is to be written for one.
+    CREATE TABLE new_containers (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        image BLOB NOT NULL,
+        layers BLOB NOT NULL,
+        created_ms INTEGER NOT NULL,
+        started_ms INTEGER,
+        finished_ms INTEGER,
+        exit_code INTEGER NOT NULL DEFAULT 0,
+        pid INTEGER,
+        root INTEGER,
+        version INTEGER NOT NULL DEFAULT 0,
+        remove INTEGER NOT NULL DEFAULT 0,
+        boot TEXT,
+        description TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO new_containers (seq, id, name, image, layers, created_ms, started_ms, finished_ms, exit_code, pid, root,
+                                version, boot, description)
+        SELECT seq, id, name, image, layers, created_ms, started_ms, finished_ms, exit_code, pid, root, version, boot,
+               description
+        FROM containers;
+    DROP TABLE containers;
+    ALTER TABLE new_containers RENAME TO containers;
+    -- Names are taken once; a row is in one of these.
+    CREATE UNIQUE INDEX containers_kept ON containers (name) WHERE remove = 0;
+    CREATE UNIQUE INDEX containers_passing ON containers (name) WHERE remove = 1;
+    CREATE INDEX containers_unsynced ON containers (boot) WHERE boot IS NOT NULL AND remove = 0;
 ",
 ];
 

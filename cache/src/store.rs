@@ -298,7 +298,9 @@ fn open_current(root: &Path, database: &Path) -> Result<Option<Connection>> {
 
 /// Everything that a store has from its beginning, as far as it is missing.
 fn set_up(connection: &mut Connection, root: &Path) -> Result<()> {
-    for directory in ["blobs", "blobs/sha256", "snapshots", "active", "containers", "contexts", "mounts", "locks", "trash"] {
+    for directory in
+        ["blobs", "blobs/sha256", "snapshots", "active", "containers", "contexts", "mounts", "locks", "trash"]
+    {
         make_directory(&root.join(directory), false)?;
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;

@@ -14,7 +14,7 @@ use common::{PutRecord as _, boot, chain, child, content, image, key, layer, nam
 
 fn source(name: &str, location: &str) -> LayerSource {
     let blob = BlobInfo { digest: BlobDigest::of(name.as_bytes()), size: 7 };
-    LayerSource { blob, media_type: "tar".to_owned(), location: location.to_owned() }
+    LayerSource { blob, media_type: "tar".to_owned(), location: location.to_owned(), recipe: None }
 }
 
 fn absent(name: &str) -> AbsentLayer {
@@ -26,6 +26,7 @@ fn absent(name: &str) -> AbsentLayer {
         empty: false,
         created_ms: None,
         parent: None,
+        built: false,
         source: source(name, "far away"),
     }
 }

@@ -10,6 +10,7 @@ mod containers;
 mod credentials;
 mod csv;
 mod error;
+mod go_format;
 mod image_diff;
 mod image_list;
 mod output;

@@ -24,6 +24,13 @@ pub struct AssembleOptions {
     pub target: Option<CacheKey>,
 }
 
+impl AssembleOptions {
+    /// Layers that were built become other tars than their own.
+    fn wants_files(&self) -> bool {
+        self.clamp.is_some() || self.compression == Some(Compression::Estargz)
+    }
+}
+
 /// An image that was put into the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
@@ -44,6 +51,12 @@ pub fn assemble(
 ) -> Result<Assembled, Error> {
     let mut size = 0;
     let mut diff_ids = Vec::with_capacity(snapshot.layers.len());
+    if options.wants_files() {
+        let absent = store.absent(snapshot)?;
+        let built = absent.into_iter().map(|id| Ok((id, store.layer(&id)?.meta.source_blob.is_none())));
+        let built = built.collect::<Result<Vec<_>, Error>>()?.into_iter().filter_map(|(id, built)| built.then_some(id));
+        store.provide(&built.collect::<Vec<_>>())?;
+    }
     for layer in &snapshot.layers {
         diff_ids.push(layer_digest(store, layer, options)?);
         size += layer_size(store, layer)?;
@@ -62,10 +75,11 @@ pub fn assemble(
 }
 
 fn layer_digest(store: &Store, layer: &LayerId, options: &AssembleOptions) -> Result<DiffId, Error> {
-    let meta = store.layer(layer)?.meta;
-    if meta.source_blob.is_some() {
+    let known = store.layer(layer)?;
+    let is_base = known.meta.source_blob.is_some();
+    if is_base || (known.absent && !options.wants_files()) {
         // An absent layer is known by no more than this.
-        if let Some(diff_id) = meta.diff_id {
+        if let Some(diff_id) = known.meta.diff_id {
             return Ok(diff_id);
         }
         return diff_id(store, layer).map(|tar| tar.diff_id);

@@ -322,6 +322,39 @@ fn what_a_config_says_of_a_layer_must_be_true() {
 }
 
 #[test]
+fn a_manifest_that_lies_about_a_blob_takes_it_from_nobody() {
+    let real = RealRegistry::start();
+    let to = repository(&real.reference("app"));
+    let image = Image::new().layer(&[("a", 0o644, "a")]).layer(&[("b", 0o644, &noise(3, 5000))]);
+    image.push(&to, Some(&tag("right")));
+    let mut lying = image.config();
+    lying["config"]["Env"] = json!(["LIES=yes"]);
+    lying["rootfs"]["diff_ids"][0] = lying["rootfs"]["diff_ids"][1].clone();
+    let swapped = Image { layers: vec![image.layers[1].clone(), image.layers[1].clone()], platform: image.platform };
+    let digest = swapped.push_with(&to, Some(&tag("lies")), &lying);
+    let fetched = to.manifest(&Which::Digest(digest)).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&fetched.bytes).unwrap();
+    manifest["layers"][0]["size"] = json!(10);
+    to.push_manifest(&tag("lies"), MANIFEST, manifest.to_string().as_bytes()).unwrap();
+
+    let scratch = scratch();
+    let store = store(&scratch);
+    provided(&store);
+    let right = registered(&store, &to, "right");
+    store.provide(&right.snapshot.layers).unwrap();
+    let blob = BlobDigest::of(&image.layers[1].0);
+    let lies = registered(&store, &to, "lies");
+    let error = anyhow(&store.provide(&lies.snapshot.layers).unwrap_err());
+    assert!(error.contains("expected 10 bytes"), "{error}");
+    assert!(store.has_blob(&blob).unwrap(), "it was right, and others need it");
+    // Who corrects the manifest is believed.
+    manifest["layers"][0]["size"] = json!(image.layers[1].0.len());
+    to.push_manifest(&tag("lies"), MANIFEST, manifest.to_string().as_bytes()).unwrap();
+    let mended = registered(&store, &to, "lies");
+    store.provide(&mended.snapshot.layers).unwrap();
+}
+
+#[test]
 fn connections_that_break_are_taken_up_again() {
     let real = RealRegistry::start();
     let proxy = Faulty::before(&real);
@@ -409,13 +442,25 @@ fn what_is_no_image_is_named() {
     push("artifact", json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [] }));
     push("config", json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] }));
     push("empty", json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }));
+    let odd = json!({ "mediaType": "a/\u{1b}[31m\r\nb", "digest": BlobDigest::of(b"{}").to_string(), "size": 2 });
+    push("odd", json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": odd, "layers": [] }));
+    let child = to.head(&tag("artifact")).unwrap().unwrap();
+    let entry = |number: usize| {
+        let platform = json!({ "os": "linux", "architecture": format!("\u{1b}]0;{number}\u{7}") });
+        json!({ "mediaType": MANIFEST, "digest": child.digest.to_string(), "size": child.size, "platform": platform })
+    };
+    let many: Vec<Value> = (0..1000).map(entry).collect();
+    push("many", json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": many }));
     for (name, says) in [
         ("artifact", "it is an artifact of the type application/vnd.example.thing"),
         ("config", "the config of"),
         ("empty", "its index lists no image"),
         ("missing", "404"),
+        ("odd", "a/ [31m b"),
+        ("many", "]0;19, and 980 more"),
     ] {
         let error = pull::resolve(&to, &tag(name), &host()).unwrap_err().to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
         assert!(error.contains(says) && error.contains(&format!("app:{name}")), "{error}");
     }
 }
@@ -480,7 +525,7 @@ fn a_bomb_ends_early_and_unknown_places_are_named() {
     let provider = provided(&store);
     let absent = |name: &str, blob: &[u8], location: &str| {
         let blob = builder_cache::BlobInfo { digest: BlobDigest::of(blob), size: blob.len() as u64 };
-        let source = LayerSource { blob, media_type: "tar".to_owned(), location: location.to_owned() };
+        let source = LayerSource { blob, media_type: "tar".to_owned(), location: location.to_owned(), recipe: None };
         let layer = builder_cache::AbsentLayer {
             diff_id: DiffId::of(name.as_bytes()),
             tar_size: None,
@@ -489,6 +534,7 @@ fn a_bomb_ends_early_and_unknown_places_are_named() {
             empty: false,
             created_ms: None,
             parent: None,
+            built: false,
             source,
         };
         store.put_absent_layer(&layer).unwrap()

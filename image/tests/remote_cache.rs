@@ -213,6 +213,57 @@ fn a_cold_store_finds_everything_and_fetches_only_what_is_looked_at() {
 }
 
 #[test]
+fn layers_of_a_cache_count_as_made_here_and_are_not_packed_again() {
+    let (one, two) = (Machine::new(), Machine::new());
+    let (_, compile, _) = project(&one);
+    one.export(&[&compile], Mode::Max, &one.place());
+    let found = two.records(opened(&one.place())).by_recipe(&compile.recipe).unwrap().unwrap();
+    let zstd = Compression::Zstd.recipe();
+    for (here, there) in found.output.layers.iter().zip(&compile.output.layers) {
+        let meta = two.store.layer(here).unwrap().meta;
+        assert_eq!((meta.source_blob, meta.diff_id), (None, one.store.layer(there).unwrap().meta.diff_id));
+        let diff_id = meta.diff_id.unwrap();
+        assert_eq!(two.store.layer_blob(&diff_id, &zstd).unwrap(), None, "nothing is here yet");
+        let known = &two.store.layer_sources(here).unwrap()[0];
+        assert_eq!(known.recipe.as_ref(), Some(&zstd));
+        // Its own tar can be made of its files, and its blob is known as what it is.
+        two.store.provide(&[*here]).unwrap();
+        assert_eq!(two.store.layer(here).unwrap().meta.source_blob, None);
+        assert_eq!(two.store.layer_blob(&diff_id, &zstd).unwrap(), Some(known.blob));
+        let options = builder_image::layer::WriteOptions::default();
+        let made = builder_image::layer::layer_blob(&two.store, here, Compression::Gzip, &options).unwrap();
+        assert_eq!(made.diff_id, diff_id);
+    }
+
+    // A way to pack that is known to nobody, or is not how the blob was packed, is no reason to believe it.
+    for recipe in ["gzip of another time", Compression::Gzip.recipe().as_str()] {
+        let blobs = blobs(&one.place());
+        let config = blobs.values().filter_map(|blob| serde_json::from_slice::<Value>(blob).ok());
+        let mut config = config.into_iter().find(|config| config.get("records").is_some()).unwrap();
+        for layer in config["layers"].as_array_mut().unwrap() {
+            layer["packed"] = json!(recipe);
+        }
+        let manifests = blobs.values().filter_map(|blob| serde_json::from_slice::<Value>(blob).ok());
+        let manifest = manifests
+            .into_iter()
+            .find(|manifest| manifest.get("layers").is_some_and(|_| manifest.get("config").is_some()));
+        let layers = manifest.unwrap()["layers"].as_array().unwrap().clone();
+        let three = Machine::new();
+        for (name, bytes) in &blobs {
+            fs::create_dir_all(three.place().join("blobs/sha256")).unwrap();
+            fs::write(three.place().join("blobs/sha256").join(name), bytes).unwrap();
+        }
+        layout(&three.place(), &serde_json::to_vec(&config).unwrap(), CONFIG_TYPE, &layers);
+        let found = three.records(opened(&three.place())).by_recipe(&compile.recipe).unwrap().unwrap();
+        three.store.provide(&found.output.layers).unwrap();
+        for layer in &found.output.layers {
+            let diff_id = three.store.layer(layer).unwrap().meta.diff_id.unwrap();
+            assert_eq!(three.store.layer_blobs(&diff_id).unwrap(), [], "{recipe}");
+        }
+    }
+}
+
+#[test]
 fn min_has_the_steps_of_the_result() {
     let machine = Machine::new();
     let (fetch, compile, last) = project(&machine);
@@ -416,7 +467,7 @@ fn hostile_caches_are_refused() {
     let mut long = good.clone();
     long["components"][0]["part"] = json!({ "env": "x".repeat(4 << 20) });
     long["records"][0]["components"] = json!(vec![0; 300]);
-    assert!(refused(long.to_string().as_bytes(), &[blob.clone()]).contains("too many components"));
+    assert!(refused(long.to_string().as_bytes(), std::slice::from_ref(&blob)).contains("too many components"));
     for (bytes, says) in [
         (b"".to_vec(), "can't be understood"),
         (b"[[[[".repeat(100_000), "can't be understood"),
@@ -428,6 +479,16 @@ fn hostile_caches_are_refused() {
     // A blob that is larger than anything can be.
     let huge = json!({ "mediaType": "x", "digest": BlobDigest::of(b""), "size": u64::MAX });
     assert!(refused(good.to_string().as_bytes(), &[huge]).contains("can't have"));
+}
+
+#[test]
+fn nobody_waits_for_what_is_no_file() {
+    let dir = kit::scratch();
+    fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("index.json"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let error = open(&local(dir.path())).unwrap_err();
+    assert!(format!("{error:?}").contains("is no file"), "{error:?}");
 }
 
 #[test]

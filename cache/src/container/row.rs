@@ -6,7 +6,7 @@ use crate::layer::decode_chain;
 
 /// What [`container_of`] reads.
 pub(super) const COLUMNS: &str =
-    "id, name, image, layers, description, created_ms, started_ms, finished_ms, exit_code, pid, root";
+    "id, name, image, layers, description, created_ms, started_ms, finished_ms, exit_code, pid, root, remove";
 
 pub(super) fn container_of(row: &Row<'_>) -> rusqlite::Result<Container> {
     let (pid, root): (Option<i32>, Option<i32>) = (row.get(9)?, row.get(10)?);
@@ -20,6 +20,7 @@ pub(super) fn container_of(row: &Row<'_>) -> rusqlite::Result<Container> {
         started_ms: row.get(6)?,
         finished_ms: row.get(7)?,
         exit_code: row.get(8)?,
+        remove: row.get(11)?,
         holder: pid.zip(root).map(|(pid, root)| Holder { pid, root }),
     })
 }

@@ -126,6 +126,7 @@ impl Store {
             if !dry_run {
                 session::sweep(self.root())?;
                 sweep::sweep_locks(self.root())?;
+                self.sweep_passing()?;
             }
             let mut state = self.read_consistent(State::load)?;
             state.follow_manifests(self);

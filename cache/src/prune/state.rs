@@ -254,7 +254,8 @@ impl State {
     /// Chooses images.
     pub(super) fn remove_images(&mut self, options: &PruneImagesOptions) {
         let latest = before(options.older_than);
-        let keep: HashSet<_> = options.keep.iter().chain(self.containers.iter().map(|(image, _)| image)).copied().collect();
+        let keep: HashSet<_> =
+            options.keep.iter().chain(self.containers.iter().map(|(image, _)| image)).copied().collect();
         let only: Option<HashSet<_>> = options.only.as_ref().map(|only| only.iter().collect());
         let (removed, kept) = std::mem::take(&mut self.images).into_iter().partition(|image| {
             (options.all || !image.named)

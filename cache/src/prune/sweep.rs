@@ -29,7 +29,9 @@ pub(crate) fn sweep_orphans(store: &Store) -> Result<u64> {
         Ok(layers.chain(mounts).chain(containers).chain(blobs).collect::<rusqlite::Result<HashSet<_>>>()?)
     })?;
     let mut freed = 0;
-    for directory in [root.join("snapshots"), root.join("mounts"), root.join("containers"), root.join("blobs").join("sha256")] {
+    for directory in
+        [root.join("snapshots"), root.join("mounts"), root.join("containers"), root.join("blobs").join("sha256")]
+    {
         for entry in fs::read_dir(&directory).at("list", &directory)? {
             let entry = entry.at("list", &directory)?;
             if entry.file_name().to_str().is_some_and(|name| known.contains(name)) {

@@ -117,7 +117,8 @@ fn build(
         check_privilege().map_err(CliError::from)?;
     }
     let used = plans.iter().flat_map(|planned| &planned.plans).flat_map(|(_, plan)| &plan.contexts);
-    let options = WorkerOptions { contexts: contexts.open(used, store)?, remotes, grants: run.grants, mounts: caches.carried() };
+    let options =
+        WorkerOptions { contexts: contexts.open(used, store)?, remotes, grants: run.grants, mounts: caches.carried() };
     let worker = BuildWorker::new(store.clone(), driver.clone(), Sandbox::new(), options)?;
     // What is only there for others is solved as far as they need it.
     let asked: Vec<usize> = (0..requests.len()).filter(|&position| !requests[position].linked).collect();
@@ -196,7 +197,8 @@ fn build(
         if outputs[position].is_empty() {
             return Ok(Exported::default());
         }
-        let step = || progress.step(&prefix.map_or("generating sbom".into(), |name| format!("[{name}] generating sbom")));
+        let step =
+            || progress.step(&prefix.map_or("generating sbom".into(), |name| format!("[{name}] generating sbom")));
         let attested = if outputs[position].iter().all(|output| *output == OutputSpec::CacheOnly) {
             Attested::default()
         } else {
@@ -204,7 +206,19 @@ fn build(
         };
         let wants_digest = args.metadata_file.is_some() || session.metadata_file.is_some();
         let wants_id = session.quiet || args.iidfile.is_some();
-        let exporter = Exporter { args, prefix, result, store, driver: &driver, progress, attested, pushing: pushing.as_ref(), inline: caches.inline(position, store, &bases), wants_digest, wants_id };
+        let exporter = Exporter {
+            args,
+            prefix,
+            result,
+            store,
+            driver: &driver,
+            progress,
+            attested,
+            pushing: pushing.as_ref(),
+            inline: caches.inline(position, store, &bases),
+            wants_digest,
+            wants_id,
+        };
         exporter.run(&outputs[position])
     };
     let (exported, cached) = thread::scope(|scope| {
@@ -220,7 +234,10 @@ fn build(
             })
         });
         let exported = attested.and_then(|attested| each(requests.len(), |position| export(&attested, position)));
-        (exported, cached.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        (
+            exported,
+            cached.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        )
     });
     if exported.is_ok() {
         pushing.iter().for_each(Pushing::done);

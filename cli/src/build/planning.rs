@@ -14,8 +14,7 @@ use builder_frontend::diagnostic::Diagnostic;
 use builder_frontend::lint::{CheckOptionsError, Report};
 use builder_frontend::parser;
 use builder_frontend::plan::{
-    BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage, context_name,
-    wanted_images,
+    BuildOptions, Images, NamedContext, Plan, PlanError, ResolveError, ResolvedImage, context_name, wanted_images,
 };
 use builder_frontend::platform::Platform;
 use builder_solver::{Graph, Source};

@@ -1,8 +1,9 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use builder_cache::{ContainerId, HeldContainer, Image, Lease, NewContainer, Store};
+use builder_cache::{ContainerId, Error as StoreError, HeldContainer, Image, Lease, NewContainer, Store};
 use builder_executor::container::{Container, ContainerOptions, NotStarted, Volume};
+use builder_executor::op::OpError;
 use builder_executor::rootfs::Driver;
 use builder_executor::sandbox::{Network, Sandbox, check_privilege};
 use builder_frontend::config::{ContainerConfig, ImageConfig};
@@ -21,7 +22,7 @@ use crate::{output, store, sync};
 #[derive(Debug, Args)]
 #[command(override_usage = "builder run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...")]
 pub(crate) struct RunArgs {
-    /// Remove the container when it ends. Without --name it is in no list then, and nothing is written about it
+    /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
     /// What to call the container [default: a name is made up]
@@ -75,6 +76,11 @@ impl RunArgs {
         self.image_and_command.first().map_or("", String::as_str)
     }
 
+    /// What the container is to be called.
+    fn container_name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name))
+    }
+
     fn command(&self) -> &[String] {
         self.image_and_command.get(1..).unwrap_or_default()
     }
@@ -82,6 +88,10 @@ impl RunArgs {
 
 pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
     check_privilege()?;
+    if let Some(Err(error)) = args.container_name().map(containers::check_name) {
+        output::notice(&error.to_string());
+        return Ok(NOT_CREATED);
+    }
     let durability = sync::durability()?;
     let store = store::open(global)?;
     let lease = store.lease()?;
@@ -93,8 +103,8 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
             "leave -t out when input comes from a file or a pipe",
         ));
     }
-    let kept = if args.rm && args.name.is_none() { None } else { Some(ContainerId::random()?) };
-    let options = options(args, &config, kept)?;
+    let id = ContainerId::random()?;
+    let options = options(args, &config, id)?;
     let driver = driver(global, &store)?;
     let streams = match (args.interactive, args.tty) {
         (true, true) => Streams::Terminal { input: true },
@@ -102,27 +112,8 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
         (input, false) => Streams::Own { input },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Some(id) = kept else {
-        let code = runtime.block_on(async {
-            let sandbox = Sandbox::new();
-            let snapshot = &found.image.snapshot;
-            match Container::start(&store, &driver, &sandbox, snapshot, &options, streams.stdio()?) {
-                Ok(mut container) => container::attend(&mut container, streams).await,
-                Err(error) => container::ended(Err(error)),
-            }
-        });
-        drop(lease);
-        return Ok(code?.code);
-    };
-    let held = match create(&store, id, args, &found.image, &config, &options) {
-        Ok(held) => held,
-        Err(error) => {
-            output::notice(&error.to_string());
-            return Ok(NOT_CREATED);
-        }
-    };
-    let code = runtime.block_on(run_kept(held, lease, &store, &driver, &found.image, &options, args.rm, streams));
-    let code = code?;
+    let held = store.create_container(new_container(id, args, &found.image, &config, &options)?)?;
+    let code = runtime.block_on(attend(held, lease, &store, &driver, &found.image, &options, streams))?;
     if !args.rm {
         sync::after_build(global, &store, durability)?;
     }
@@ -132,18 +123,13 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
 /// What `docker run` ends with when there is no container.
 const NOT_CREATED: u8 = 125;
 
-fn create(
-    store: &Store,
+fn new_container(
     id: ContainerId,
     args: &RunArgs,
     image: &Image,
     config: &ImageConfig,
     options: &ContainerOptions,
-) -> CliResult<HeldContainer> {
-    let wish = args.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
-    if let Some(name) = wish {
-        containers::check_name(name)?;
-    }
+) -> CliResult<NewContainer> {
     let description = Description {
         image: args.image().to_owned(),
         command: options.args.clone(),
@@ -152,19 +138,18 @@ fn create(
         mounts: options.volumes.iter().map(Mounted::from).collect(),
         remove: args.rm,
     };
-    let description = description.to_text()?;
-    loop {
-        let name = match wish {
-            Some(name) => name.to_owned(),
-            None => containers::invent_name(store)?,
-        };
-        let (snapshot, description) = (image.snapshot.clone(), description.clone());
-        match store.create_container(&NewContainer { id, name, image: image.id, snapshot, description }) {
-            // Somebody was given the same name at the same time.
-            Err(builder_cache::Error::ContainerName { .. }) if wish.is_none() => {}
-            other => return Ok(other?),
-        }
-    }
+    Ok(NewContainer {
+        id,
+        names: match args.container_name() {
+            Some(name) => vec![name.to_owned()],
+            None => containers::invent_names()?,
+        },
+        image: image.id,
+        snapshot: image.snapshot.clone(),
+        description: description.to_text()?,
+        created_ms: jiff::Timestamp::now().as_millisecond(),
+        remove: args.rm,
+    })
 }
 
 /// What the image's config would be if it had said all that the command line says: an image that is made of the
@@ -197,39 +182,28 @@ fn committed_config(args: &RunArgs, image: &ImageConfig) -> CliResult<ContainerC
     Ok(config)
 }
 
-/// Runs a container that the store knows, and writes down how it ended.
-#[expect(clippy::too_many_arguments, reason = "called once, with all that `run` has found out")]
-async fn run_kept(
+/// Runs a container, and writes down how it ended.
+async fn attend(
     held: HeldContainer,
     lease: Lease,
     store: &Store,
     driver: &Driver,
     image: &Image,
     options: &ContainerOptions,
-    remove: bool,
     streams: Streams,
 ) -> CliResult<u8> {
-    let end = |held: HeldContainer, ended: Ended| -> CliResult<u8> {
-        if remove {
-            held.remove()?;
-        } else if ended.ran {
-            held.finished(i32::from(ended.code))?;
-        } else {
-            held.never_ran(i32::from(ended.code))?;
-        }
-        Ok(ended.code)
-    };
     let sandbox = Sandbox::new();
     let stdio = streams.stdio()?;
-    let mut container = match Container::start_kept(held, store, driver, &sandbox, &image.snapshot, options, stdio) {
+    let mut container = match Container::start(held, store, driver, &sandbox, &image.snapshot, options, stdio) {
         Ok(container) => container,
         Err(not) => {
             let NotStarted { error, held } = *not;
-            let told = container::ended(Err(error));
-            let ended = told.as_ref().map_or(Ended { code: NOT_CREATED, ran: false }, |ended| *ended);
-            if let Some(held) = held {
-                end(held, ended)?;
+            if let OpError::Store(error @ StoreError::ContainerName { .. }) = &error {
+                output::notice(&error.to_string());
+                return Ok(NOT_CREATED);
             }
+            let told = container::ended(Err(error));
+            held.never_ran(i32::from(told.as_ref().map_or(NOT_CREATED, |ended| ended.code)))?;
             return told.map(|ended| ended.code);
         }
     };
@@ -238,14 +212,17 @@ async fn run_kept(
     store.rest();
     let told = container::attend(&mut container, streams).await;
     let ended = told.as_ref().map_or(Ended { code: NOT_CREATED, ran: true }, |ended| *ended);
-    if let Some(held) = container.finish()? {
-        end(held, ended)?;
+    let held = container.finish()?;
+    if ended.ran {
+        held.finished(i32::from(ended.code))?;
+    } else {
+        held.never_ran(i32::from(ended.code))?;
     }
     told.map(|ended| ended.code)
 }
 
 /// The image's config with the command line's wishes on top.
-fn options(args: &RunArgs, config: &ImageConfig, kept: Option<ContainerId>) -> CliResult<ContainerOptions> {
+fn options(args: &RunArgs, config: &ImageConfig, id: ContainerId) -> CliResult<ContainerOptions> {
     let image = &config.config;
     let (entrypoint, default_command) = match &args.entrypoint {
         // A new entrypoint does not get the arguments that were meant for the old one.
@@ -264,8 +241,7 @@ fn options(args: &RunArgs, config: &ImageConfig, kept: Option<ContainerId>) -> C
     }
     let mut env = image.env.clone();
     let mut set = |name: &str, value: &str| set_variable(&mut env, name, value);
-    let own_name = || kept.map_or_else(container::random_name, |id| id.short());
-    let hostname = args.hostname.clone().unwrap_or_else(own_name);
+    let hostname = args.hostname.clone().unwrap_or_else(|| id.short());
     if args.tty {
         set("TERM", "xterm");
     }

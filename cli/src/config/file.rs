@@ -198,7 +198,10 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         for (text, shown) in [
-            ("mirrors = [\"https://u:hush@m.lan:5000/x\"] # ok: 1", "mirrors = [\"https://u:****@m.lan:5000/x\"] # ok: 1"),
+            (
+                "mirrors = [\"https://u:hush@m.lan:5000/x\"] # ok: 1",
+                "mirrors = [\"https://u:****@m.lan:5000/x\"] # ok: 1",
+            ),
             ("['u:hä@sh@m.lan', \"n@m\"]", "['u:******@m.lan', \"n@m\"]"),
             ("a = \"r.lan:5000\"\n", "a = \"r.lan:5000\"\n"),
         ] {

@@ -8,7 +8,7 @@ use builder_cache::{Container, ContainerState, Store};
 
 pub(crate) use description::{Description, Mounted};
 pub(crate) use listing::{Ages, row};
-pub(crate) use name::{check_name, invent_name};
+pub(crate) use name::{check_name, invent_names};
 
 use crate::error::{CliError, CliResult};
 

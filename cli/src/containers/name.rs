@@ -1,5 +1,3 @@
-use builder_cache::Store;
-
 use crate::error::{CliError, CliResult};
 
 const QUALITIES: [&str; 64] = [
@@ -20,22 +18,19 @@ const THINGS: [&str; 64] = [
     "wedge", "wheel", "window",
 ];
 
-/// A name that no container has yet. Somebody else may take it meanwhile.
-pub(crate) fn invent_name(store: &Store) -> CliResult<String> {
-    let taken: Vec<String> = store.containers()?.into_iter().map(|container| container.name).collect();
-    let mut bytes = [0; 4];
-    for attempt in 0..64 {
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let pick = |words: &'static [&'static str; 64], byte: u8| words[usize::from(byte % 64)];
+/// Names to choose from: what is taken of them is passed over.
+pub(crate) fn invent_names() -> CliResult<Vec<String>> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let pick = |words: &'static [&'static str; 64], byte: u8| words[usize::from(byte % 64)];
+    let invent = |(attempt, bytes): (usize, &[u8; 4])| {
         let mut name = format!("{}_{}", pick(&QUALITIES, bytes[0]), pick(&THINGS, bytes[1]));
-        if attempt > 8 {
+        if attempt > 3 {
             name.push_str(&u16::from_be_bytes([bytes[2], bytes[3]]).to_string());
         }
-        if !taken.contains(&name) {
-            return Ok(name);
-        }
-    }
-    Err(CliError::message("no free name was found: give one with --name"))
+        name
+    };
+    Ok(bytes.as_chunks().0.iter().enumerate().map(invent).collect())
 }
 
 /// Refuses what is no name.

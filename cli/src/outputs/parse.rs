@@ -36,7 +36,12 @@ impl FromStr for OutputSpec {
         }
         // As in buildx: without `type=` it is a directory, `-` a tarball on stdout.
         if text == "-" {
-            return Ok(Self::Tar(TarOutput { dest: Dest::Stdout, split: None, epoch: Epoch::Inherited, attestation_prefix: String::new() }));
+            return Ok(Self::Tar(TarOutput {
+                dest: Dest::Stdout,
+                split: None,
+                epoch: Epoch::Inherited,
+                attestation_prefix: String::new(),
+            }));
         }
         let fields = fields(text)?;
         if fields.len() == 1 && fields[0] == text && !text.starts_with("type=") {
@@ -135,7 +140,9 @@ impl Options {
             "oci-artifact" => self.image.attestation_images = !or_true(value)?,
             "attestation-prefix" => {
                 if value.contains(['/', '\0']) {
-                    return Err(format!("attestation-prefix is the beginning of a file's name, which `{value}` can't be"));
+                    return Err(format!(
+                        "attestation-prefix is the beginning of a file's name, which `{value}` can't be"
+                    ));
                 }
                 value.clone_into(&mut self.attestation_prefix);
             }
@@ -292,7 +299,9 @@ mod tests {
                 image: ImageForm { compression, without_inline: true, ..ImageForm::default() },
             })
         };
-        let tar = |dest| OutputSpec::Tar(TarOutput { dest, split: None, epoch: Epoch::Inherited, attestation_prefix: String::new() });
+        let tar = |dest| {
+            OutputSpec::Tar(TarOutput { dest, split: None, epoch: Epoch::Inherited, attestation_prefix: String::new() })
+        };
         for (text, expected) in [
             ("out", OutputSpec::Local(local("out".into()))),
             ("-", tar(Dest::Stdout)),

@@ -32,9 +32,9 @@ mod rawjson;
 mod renderer;
 mod screen;
 mod step;
-mod transfer;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod warning;
 
 use std::borrow::Cow;
@@ -48,11 +48,11 @@ use std::time::{Duration, SystemTime};
 use builder_solver::{Event, Graph, VertexId};
 
 pub(crate) use self::control::visible_text;
-pub(crate) use self::layers::FetchedLayers;
-pub(crate) use self::transfer::Transfers;
 pub(crate) use self::failure::{Dockerfile, FailedStep};
+pub(crate) use self::layers::FetchedLayers;
 pub(crate) use self::options::{Mode, Options};
 pub(crate) use self::step::Step;
+pub(crate) use self::transfer::Transfers;
 pub(crate) use self::warning::{Code, Warning};
 
 use self::board::{Board, Change, TaskId};

@@ -6,6 +6,7 @@ use builder_frontend::go_text::quote;
 use serde_json::Value as Json;
 
 use super::value::{Value, float_text, plain, text_of, write_plain};
+use crate::go_format::{Shape, exponent};
 
 /// The widest field.
 const MAX_WIDTH: usize = 4096;
@@ -35,13 +36,7 @@ pub(super) fn println(values: &[Value<'_>]) -> String {
 /// One `%…`.
 #[derive(Debug, Default)]
 struct Verb {
-    plus: bool,
-    minus: bool,
-    sharp: bool,
-    zero: bool,
-    space: bool,
-    width: Option<usize>,
-    precision: Option<usize>,
+    shape: Shape,
     letter: char,
 }
 
@@ -61,7 +56,7 @@ pub(super) fn printf(pattern: &str, values: &[Value<'_>]) -> Result<String, Stri
             '%' => out.push('%'),
             '\0' => out.push_str("%!(NOVERB)"),
             letter => match values.next() {
-                Some(value) => out.push_str(&verb.pad(verb.write(value))),
+                Some(value) => out.push_str(&verb.shape.pad(verb.write(value))),
                 None => {
                     let _ = write!(out, "%!{letter}(MISSING)");
                 }
@@ -84,18 +79,7 @@ impl Verb {
     ) -> Result<(Self, &'t str), String> {
         let mut verb = Self::default();
         let mut rest = text;
-        loop {
-            let flag = match rest.bytes().next() {
-                Some(b'+') => &mut verb.plus,
-                Some(b'-') => &mut verb.minus,
-                Some(b'#') => &mut verb.sharp,
-                Some(b'0') => &mut verb.zero,
-                Some(b' ') => &mut verb.space,
-                _ => break,
-            };
-            *flag = true;
-            rest = &rest[1..];
-        }
+        (verb.shape, rest) = Shape::flags(rest);
         let mut number = |rest: &mut &'t str| -> Result<Option<usize>, String> {
             let width = if let Some(after) = rest.strip_prefix('*') {
                 *rest = after;
@@ -112,10 +96,10 @@ impl Verb {
                 Some(_) => Err(format!("`printf` makes fields of at most {MAX_WIDTH} characters")),
             }
         };
-        verb.width = number(&mut rest)?;
+        verb.shape.width = number(&mut rest)?;
         if let Some(after) = rest.strip_prefix('.') {
             rest = after;
-            verb.precision = Some(number(&mut rest)?.unwrap_or(0));
+            verb.shape.precision = Some(number(&mut rest)?.unwrap_or(0));
         }
         verb.letter = rest.chars().next().unwrap_or('\0');
         let length = if rest.is_empty() { 0 } else { verb.letter.len_utf8() };
@@ -130,7 +114,7 @@ impl Verb {
             return format!("[{}]", items.join(" "));
         }
         match (self.letter, value) {
-            ('v', value) if self.sharp => serde_json::to_string(value).unwrap_or_default(),
+            ('v', value) if self.shape.sharp => serde_json::to_string(value).unwrap_or_default(),
             ('v', value) => plain(value),
             ('T', value) => type_of(value).to_owned(),
             ('t', Json::Bool(value)) => value.to_string(),
@@ -153,8 +137,8 @@ impl Verb {
             }
             ('d' | 'b' | 'o' | 'x' | 'X' | 'c' | 'q' | 'U', Json::Number(number)) if !number.is_f64() => {
                 let number = number.as_i128().unwrap_or_default();
-                let (sign, size) = (self.sign(number < 0), number.unsigned_abs());
-                let alternate = self.sharp;
+                let (sign, size) = (self.shape.sign(number < 0), number.unsigned_abs());
+                let alternate = self.shape.sharp;
                 match self.letter {
                     'b' => format!("{sign}{}{size:b}", if alternate { "0b" } else { "" }),
                     'o' => format!("{sign}{}{size:o}", if alternate { "0" } else { "" }),
@@ -170,12 +154,12 @@ impl Verb {
                 let float = number.as_f64().unwrap_or_default();
                 let size = float.abs();
                 let digits = match self.letter {
-                    'f' | 'F' => format!("{size:.*}", self.precision.unwrap_or(6)),
-                    'e' | 'E' => exponent(size, self.precision.unwrap_or(6), self.letter),
+                    'f' | 'F' => format!("{size:.*}", self.shape.precision.unwrap_or(6)),
+                    'e' | 'E' => exponent(size, self.shape.precision.unwrap_or(6), self.letter),
                     'G' => float_text(size).to_uppercase(),
                     _ => float_text(size),
                 };
-                format!("{}{digits}", self.sign(float < 0.0))
+                format!("{}{digits}", self.shape.sign(float < 0.0))
             }
             (letter, Json::Null) => format!("%!{letter}(<nil>)"),
             (letter, value) => format!("%!{letter}({}={})", type_of(value), plain(value)),
@@ -183,46 +167,12 @@ impl Verb {
     }
 
     fn cut(&self, value: &Json) -> String {
-        let text = text_of(value).unwrap_or_default();
-        text.chars().take(self.precision.unwrap_or(usize::MAX)).collect()
-    }
-
-    fn sign(&self, negative: bool) -> &'static str {
-        match negative {
-            true => "-",
-            false if self.plus => "+",
-            false if self.space => " ",
-            false => "",
-        }
-    }
-
-    fn pad(&self, text: String) -> String {
-        let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
-        if missing == 0 {
-            return text;
-        }
-        if self.minus {
-            return text + &" ".repeat(missing);
-        }
-        if self.zero {
-            let sign = text.len() - text.trim_start_matches(['+', '-', ' ']).len();
-            return format!("{}{}{}", &text[..sign], "0".repeat(missing), &text[sign..]);
-        }
-        " ".repeat(missing) + &text
+        self.shape.cut(text_of(value).unwrap_or_default())
     }
 }
 
 fn character(code: u128) -> char {
     u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
-}
-
-/// Go writes at least two digits of the exponent, and its sign.
-fn exponent(float: f64, precision: usize, letter: char) -> String {
-    let written = format!("{float:.precision$e}");
-    let (mantissa, exponent) = written.split_once('e').unwrap_or((&written, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}{letter}{sign}{:02}", exponent.abs())
 }
 
 fn type_of(value: &Json) -> &'static str {

@@ -242,10 +242,9 @@ fn mistakes_are_shown_where_they_are() {
         fs::read_to_string(kitchen.dir.join("docker-bake.hcl")).unwrap().replace("VERSIO}", "VERSION}"),
     )
     .unwrap();
-    for (target, message) in [
-        ("flag", "target flag: invalid value 'moon' for '--network <MODE>'"),
-        ("gone", "failed to find target gone"),
-    ] {
+    for (target, message) in
+        [("flag", "target flag: invalid value 'moon' for '--network <MODE>'"), ("gone", "failed to find target gone")]
+    {
         kitchen.fails(&["-f", "ok.hcl", target]).assert_stderr(message);
     }
 }

@@ -29,22 +29,22 @@ mod interop_registry;
 mod kit;
 mod language;
 mod layout;
-mod mounts;
 #[path = "../../../image/tests/kit/moto.rs"]
 #[allow(dead_code, reason = "other tests include it, too")]
 mod moto_kit;
+mod mounts;
 mod outputs;
 mod platforms;
 mod progress;
 mod pull;
-mod registries;
 mod push;
+mod registries;
 #[path = "../../../image/tests/kit/registry.rs"]
 mod registry_kit;
 mod remote;
-mod reproducible;
 #[path = "../../../executor/tests/remote_kit/mod.rs"]
 mod remote_kit;
+mod reproducible;
 mod run;
 mod run_options;
 mod runtimes;

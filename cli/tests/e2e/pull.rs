@@ -22,7 +22,10 @@ impl Shelf {
         let registry = RealRegistry::start();
         let proxy = Faulty::before(&registry);
         let shelf = Self { registry, proxy, maker: Lab::new() };
-        shelf.push("base:1", "FROM busybox\nRUN echo 1 > /one\nRUN head -c 3000000 /dev/urandom > /two && echo 2 >> /two\nENV E=1\n");
+        shelf.push(
+            "base:1",
+            "FROM busybox\nRUN echo 1 > /one\nRUN head -c 3000000 /dev/urandom > /two && echo 2 >> /two\nENV E=1\n",
+        );
         shelf
     }
 
@@ -55,7 +58,8 @@ impl Shelf {
     pub(crate) fn digest(&self, name: &str) -> String {
         let from = format!("docker://{}", self.registry.reference(name));
         let format = "--format={{.Digest}}";
-        let found = tool("skopeo", &["inspect".as_ref(), "--tls-verify=false".as_ref(), format.as_ref(), from.as_ref()]);
+        let found =
+            tool("skopeo", &["inspect".as_ref(), "--tls-verify=false".as_ref(), format.as_ref(), from.as_ref()]);
         found.trim().to_owned()
     }
 }
@@ -94,7 +98,11 @@ fn by_tag_by_digest_and_again() {
     let moved = lab.ok(&["pull", &name]).stdout;
     assert!(moved.contains(": Already exists\n") && moved.contains("Downloaded newer image"), "{moved}");
     assert_eq!(lab.ok(&["run", "--rm", &name, "cat", "/two"]).stdout, "new\n");
-    assert_eq!(lab.ok(&["run", "--rm", &by_digest, "sh", "-c", "wc -c < /two"]).stdout, "3000002\n", "the old one is there");
+    assert_eq!(
+        lab.ok(&["run", "--rm", &by_digest, "sh", "-c", "wc -c < /two"]).stdout,
+        "3000002\n",
+        "the old one is there"
+    );
 }
 
 #[test]
@@ -125,9 +133,13 @@ fn all_tags_and_names_without_tags() {
 fn the_platform_that_is_asked_for() {
     let (shelf, lab) = (Shelf::new(), Lab::empty());
     let maker = &shelf.maker;
-    let context = maker.project("FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /name\n", &[("amd64", "amd"), ("arm64", "arm")]);
+    let context =
+        maker.project("FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /name\n", &[("amd64", "amd"), ("arm64", "arm")]);
     let layout = maker.path().join("layout");
-    maker.build_with(&context, &["--platform=linux/amd64,linux/arm64", "-o", &format!("type=oci,tar=false,dest={}", layout.display())]);
+    maker.build_with(
+        &context,
+        &["--platform=linux/amd64,linux/arm64", "-o", &format!("type=oci,tar=false,dest={}", layout.display())],
+    );
     let to = format!("docker://{}", shelf.registry.reference("multi:1"));
     let from = format!("oci:{}", layout.display());
     tool("skopeo", &["copy", "--all", "--dest-tls-verify=false", &from, &to].map(AsRef::as_ref));
@@ -142,7 +154,12 @@ fn the_platform_that_is_asked_for() {
         let context = lab.project(&format!("FROM {name}\n"), &[]);
         let ran = lab.build_with(
             &context,
-            &["--pull=never", &format!("--platform=linux/{platform}"), "-o", &format!("type=local,dest={}", out.display())],
+            &[
+                "--pull=never",
+                &format!("--platform=linux/{platform}"),
+                "-o",
+                &format!("type=local,dest={}", out.display()),
+            ],
         );
         assert_eq!(std::fs::read_to_string(out.join("name")).expect("it is there"), &platform[..3], "{}", ran.stderr);
     }

@@ -190,7 +190,11 @@ fn another_user_makes_the_same_image() {
     let [one, two] = sides();
     fs::set_permissions(two.lab.path(), fs::Permissions::from_mode(0o777)).expect("ours");
     let may = as_user(&two.lab, &["version"]);
-    assert_eq!(may.code, 0, "this test needs user namespaces for users (kernel.unprivileged_userns_clone): {}", may.stderr);
+    assert_eq!(
+        may.code, 0,
+        "this test needs user namespaces for users (kernel.unprivileged_userns_clone): {}",
+        may.stderr
+    );
     let file = fresh(&one.lab, "one.tar");
     let output = |file: &Path| format!("type=oci,rewrite-timestamp=true,compression=gzip,dest={}", text(file));
     let (dockerfile, other_dockerfile) = (one.context.join("copied"), two.context.join("copied"));

@@ -3,6 +3,7 @@
 mod mounts;
 mod objects;
 mod registries;
+mod same;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -122,7 +123,12 @@ fn a_changed_file_runs_what_depends_on_it() {
     let cache = one.path().join("cache");
     build(&one, &project(&one, "one"), &[&to(&cache, ",mode=max")]);
     let changed = build(&two, &project(&two, "two"), &[&from(&cache), "--explain"]);
-    let expected = ["COPY main.c /src/", "RUN cat /src/main.c /deps > /app", "COPY --from=build /app /app", "RUN echo done > /done"];
+    let expected = [
+        "COPY main.c /src/",
+        "RUN cat /src/main.c /deps > /app",
+        "COPY --from=build /app /app",
+        "RUN echo done > /done",
+    ];
     assert_eq!(ran(&changed), set(&expected));
     assert_eq!(cached(&changed), set(&["RUN echo deps > /deps", "COPY --from=deps /deps /deps"]));
     // Why is told from what the cache says of the step.
@@ -134,7 +140,12 @@ fn a_changed_file_runs_what_depends_on_it() {
     let [three] = machines();
     let again = three.project(&STAGES.replace("echo deps >", "echo  deps >"), &[("main.c", "one")]);
     let again = build(&three, &again, &[&from(&cache)]);
-    assert_eq!(ran(&again).iter().filter(|name| name.contains("main.c") || name.contains("/app")).count(), 0, "{}", again.stderr);
+    assert_eq!(
+        ran(&again).iter().filter(|name| name.contains("main.c") || name.contains("/app")).count(),
+        0,
+        "{}",
+        again.stderr
+    );
 }
 
 #[test]

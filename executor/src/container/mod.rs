@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use builder_cache::{ActiveLayer, HeldContainer, Holder, Snapshot, Store};
+use builder_cache::{HeldContainer, Holder, Snapshot, Store};
 use oci_spec::runtime::Mount;
 
 pub use commit::commit;
@@ -69,36 +69,13 @@ pub struct Volume {
     pub read_only: bool,
 }
 
-/// Where a container's changes go.
-#[derive(Debug)]
-enum Changes {
-    /// They go with the container.
-    Dropped(ActiveLayer),
-    /// They stay.
-    Kept(HeldContainer),
-}
-
-impl Changes {
-    /// The upper directory, the work directory, and a directory for the container's own files.
-    fn directories(&self) -> (PathBuf, PathBuf, PathBuf) {
-        match self {
-            Self::Dropped(layer) => {
-                let upper = layer.upper().to_owned();
-                let own = upper.parent().and_then(Path::parent).unwrap_or(&upper).join("etc");
-                (upper, layer.work().to_owned(), own)
-            }
-            Self::Kept(held) => (held.upper(), held.work(), held.directory().join("etc")),
-        }
-    }
-}
-
 /// A container that could not be started.
 #[derive(Debug)]
 pub struct NotStarted {
     /// Why.
     pub error: OpError,
     /// What stays of it.
-    pub held: Option<HeldContainer>,
+    pub held: HeldContainer,
 }
 
 /// A container that was started. Dropping it kills what runs in it.
@@ -107,34 +84,18 @@ pub struct Container {
     running: Running,
     // The mount goes before the directory that it is on.
     root: RootMount,
-    changes: Changes,
+    held: HeldContainer,
 }
 
 impl Container {
-    /// Starts a container whose changes go with it. Must be called inside a tokio runtime.
+    /// Starts a container, and writes down that it runs. Must be called inside a tokio runtime. One that can't be started
+    /// is given back.
     ///
     /// # Errors
-    /// When the root file system or the sandbox can't be made. Whether the program exists is told by
-    /// [`Container::wait`].
+    /// When the root file system or the sandbox can't be made, or the container's name is taken. Whether the program
+    /// exists is told by [`Container::wait`].
     pub fn start(
-        store: &Store,
-        driver: &Driver,
-        sandbox: &Sandbox,
-        snapshot: &Snapshot,
-        options: &ContainerOptions,
-        stdio: Stdio,
-    ) -> Result<Self, OpError> {
-        Self::start_on(Changes::Dropped(store.new_layer()?), store, driver, sandbox, snapshot, options, stdio)
-            .map_err(|not| not.error)
-    }
-
-    /// Starts a container that stays when it has ended, and writes down that it runs. Must be called inside a tokio
-    /// runtime. One that can't be started is given back.
-    ///
-    /// # Errors
-    /// As [`Container::start`].
-    pub fn start_kept(
-        held: HeldContainer,
+        mut held: HeldContainer,
         store: &Store,
         driver: &Driver,
         sandbox: &Sandbox,
@@ -142,20 +103,8 @@ impl Container {
         options: &ContainerOptions,
         stdio: Stdio,
     ) -> Result<Self, Box<NotStarted>> {
-        Self::start_on(Changes::Kept(held), store, driver, sandbox, snapshot, options, stdio)
-    }
-
-    fn start_on(
-        changes: Changes,
-        store: &Store,
-        driver: &Driver,
-        sandbox: &Sandbox,
-        snapshot: &Snapshot,
-        options: &ContainerOptions,
-        stdio: Stdio,
-    ) -> Result<Self, Box<NotStarted>> {
-        let (upper, work, own) = changes.directories();
-        let start = || -> Result<(RootMount, Running), OpError> {
+        let (upper, work, own) = (held.upper(), held.work(), held.directory().join("etc"));
+        let start = || -> Result<(Running, RootMount), OpError> {
             let root = driver.mount(store, snapshot, Some((&upper, &work)), Purpose::Sandbox)?;
             let user = resolve_user(root.as_fd(), &options.user)?;
             let mut spec = SpecOptions::new(options.args.iter().cloned(), user);
@@ -169,43 +118,31 @@ impl Container {
             let spec = default_spec(&spec);
             let mut request = SpawnRequest::new(&spec, &root);
             request.stdio = stdio;
-            let running = sandbox.spawn(request)?;
-            if let Changes::Kept(held) = &changes {
-                let pid = rustix::process::getpid().as_raw_nonzero().get();
-                held.started(Holder { pid, root: root.as_fd().as_raw_fd() })?;
-            }
-            Ok((root, running))
+            // Before it runs: whoever's name is taken must not.
+            let pid = rustix::process::getpid().as_raw_nonzero().get();
+            held.started(Holder { pid, root: root.as_fd().as_raw_fd() })?;
+            Ok((sandbox.spawn(request)?, root))
         };
         match start() {
-            Ok((root, running)) => Ok(Self { running, root, changes }),
-            Err(error) => Err(Box::new(NotStarted {
-                error,
-                held: match changes {
-                    Changes::Kept(held) => Some(held),
-                    Changes::Dropped(_) => None,
-                },
-            })),
+            Ok((running, root)) => Ok(Self { running, root, held }),
+            Err(error) => Err(Box::new(NotStarted { error, held })),
         }
     }
 
-    /// Ends it, with everything in it, and completes its changes. What is kept is given back.
+    /// Ends it, with everything in it, and completes its changes.
     ///
     /// # Errors
     /// When the vfs driver can't write down what changed.
-    pub fn finish(self) -> Result<Option<HeldContainer>, OpError> {
-        let Self { running, root, changes } = self;
+    pub fn finish(self) -> Result<HeldContainer, OpError> {
+        let Self { running, root, held } = self;
         drop(running);
-        match changes {
-            Changes::Dropped(layer) => {
-                drop(root);
-                drop(layer);
-                Ok(None)
-            }
-            Changes::Kept(held) => {
-                root.finish()?;
-                Ok(Some(held))
-            }
+        // Nobody will look at what changed in one that is removed.
+        if held.is_passing() {
+            drop(root);
+        } else {
+            root.finish()?;
         }
+        Ok(held)
     }
 
     /// The process.

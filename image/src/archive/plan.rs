@@ -176,6 +176,9 @@ fn find_layer(
     if let Some(blob) = store.layer_blob(wanted, &options.encoding().recipe())? {
         return Ok((wanted_format, blob, Content::Stored));
     }
+    if let Some(blob) = absent_blob(store, layer, wanted, options)? {
+        return Ok((wanted_format, blob, Content::Remote(*layer)));
+    }
     if meta.diff_id.is_none() && diff_id_is_needed(options) {
         diff_id(store, layer)?;
     }
@@ -209,6 +212,22 @@ fn source_blob(
     }
     let known = store.layer_sources(layer)?.into_iter().find(|known| known.blob.digest == *source);
     Ok(known.and_then(|known| Some((layer_format(&known.media_type)?, known.blob, Content::Remote(*layer)))))
+}
+
+/// The blob that would be made of a layer that steps made elsewhere, where it can be had: then nobody needs its files.
+fn absent_blob(
+    store: &Store,
+    layer: &LayerId,
+    wanted: &DiffId,
+    options: &SaveOptions,
+) -> Result<Option<BlobInfo>, Error> {
+    let known = store.layer(layer)?;
+    if !known.absent || known.meta.diff_id != Some(*wanted) {
+        return Ok(None);
+    }
+    let recipe = options.encoding().recipe();
+    let sources = store.layer_sources(layer)?;
+    Ok(sources.into_iter().find(|source| source.recipe.as_ref() == Some(&recipe)).map(|source| source.blob))
 }
 
 /// The blob of a layer before there is an image that says which tar of it is wanted.

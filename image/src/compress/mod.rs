@@ -84,6 +84,16 @@ impl Encoding {
             Compression::Estargz => crate::estargz::recipe(self.level),
         }
     }
+
+    /// What has this recipe here. That of another version of a codec is nobody's.
+    pub fn of_recipe(recipe: &str) -> Option<Self> {
+        [Compression::Uncompressed, Compression::Gzip, Compression::Zstd, Compression::Estargz]
+            .into_iter()
+            .filter(|compression| recipe.starts_with(&compression.to_string()))
+            .flat_map(|compression| (0..=compression.highest_level()).map(move |level| (compression, Some(level))))
+            .map(|(compression, level)| Self { compression, level })
+            .find(|encoding| encoding.recipe() == recipe)
+    }
 }
 
 impl From<Compression> for Encoding {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::header::{HeaderMap, HeaderName};
 use ureq::http::{Method, StatusCode};
-use ureq::{Agent, SendBody};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::{Agent, ProxyProtocol, SendBody};
 
-use super::certificates::{CertificateError, Tls, machine};
+use super::certificates::{CertificateError, Tls, environment};
 use super::failure::{Cause, Failure};
-use super::{Backoff, proxy, url};
+use super::{Backoff, pinned, proxy, url};
 
 /// How many unused connections to one host are kept.
 const IDLE: usize = 16;
@@ -126,7 +127,7 @@ impl Agents {
 
     /// Checks what the environment says about certificates, which others must not replace.
     pub fn check_environment() -> Result<(), CertificateError> {
-        machine().map(drop)
+        environment().map(drop)
     }
 
     /// Ends everything that is under way, and refuses what comes.
@@ -149,6 +150,10 @@ impl Agents {
         let agent = self.agent(&way).map_err(|error| match error {
             AgentError::Certificates(error) => Unsent::Certificates(error),
             AgentError::Proxy(error) => failed(error),
+            AgentError::Socks => Unsent::Failed(Failure {
+                reason: "the proxy that the environment names speaks SOCKS: name one that speaks HTTP".to_owned(),
+                cause: Cause::Other,
+            }),
             AgentError::Closed => {
                 Unsent::Failed(Failure { reason: "the client was shut down".to_owned(), cause: Cause::Other })
             }
@@ -180,6 +185,10 @@ impl Agents {
             return Ok(agent.clone());
         }
         let proxy = way.proxy.as_deref().map(ureq::Proxy::new).transpose().map_err(AgentError::Proxy)?;
+        // The client would panic.
+        if proxy.as_ref().is_some_and(|proxy| !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)) {
+            return Err(AgentError::Socks);
+        }
         let Patience { connect, silence, .. } = self.patience;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -197,12 +206,18 @@ impl Agents {
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
             .proxy(proxy);
+        let mut own = None;
         // With redirects, plain HTTP may lead to TLS.
         if way.tls.is_some() || self.redirects > 0 {
             let tls = way.tls.clone().unwrap_or_default();
-            config = config.tls_config(tls.config().map_err(AgentError::Certificates)?);
+            let (tls, pinned) = tls.config().map_err(AgentError::Certificates)?;
+            config = config.tls_config(tls);
+            own = pinned;
         }
-        let agent = Agent::new_with_config(config.build());
+        let agent = match own {
+            Some(own) => Agent::with_parts(config.build(), pinned::connector(own), DefaultResolver::default()),
+            None => Agent::new_with_config(config.build()),
+        };
         pool.agents.insert(way.clone(), agent.clone());
         Ok(agent)
     }
@@ -211,6 +226,7 @@ impl Agents {
 enum AgentError {
     Certificates(CertificateError),
     Proxy(ureq::Error),
+    Socks,
     Closed,
 }
 
@@ -264,6 +280,16 @@ impl Read for Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_that_speaks_something_else_is_an_error() {
+        for (proxy, works) in [("http://p:1", true), ("https://p:1", true), ("p:1", true), ("socks5://p:1", false)] {
+            let way = Way { tls: None, proxy: Some(proxy.to_owned()) };
+            let agent = Agents::new(0, Patience::default()).agent(&way);
+            assert_eq!(agent.is_ok(), works, "{proxy}");
+            assert!(agent.is_ok() || matches!(agent, Err(AgentError::Socks)), "{proxy}");
+        }
+    }
 
     #[test]
     fn the_password_of_a_proxy_shows_nowhere() {

@@ -6,6 +6,8 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
+use super::pinned::Pinned;
+
 /// Where distributions keep the certificates that they trust.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -39,30 +41,35 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// For the client's configuration.
-    pub(super) fn config(&self) -> Result<TlsConfig, CertificateError> {
-        let mut roots = machine()?;
+    /// For the client's configuration, and who speaks TLS in the client's place when somebody named certificates.
+    pub(super) fn config(&self) -> Result<(TlsConfig, Option<Pinned>), CertificateError> {
+        let environment = environment()?;
+        let mut own = environment.clone().unwrap_or_default();
         for path in &self.authorities {
-            roots.extend(named(path, false)?);
+            own.extend(named(path, false)?);
         }
-        let roots = if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) };
+        let mut roots = if environment.is_some() { Vec::new() } else { machine() };
+        roots.extend(own.iter().cloned());
         let client = self.client.as_ref().map(|(certificate, key)| client(certificate, key)).transpose()?;
-        Ok(TlsConfig::builder()
-            .root_certs(roots)
-            .client_cert(client)
-            .disable_verification(self.any_certificate)
-            .build())
+        let pinned =
+            if self.any_certificate || own.is_empty() { None } else { Pinned::new(&roots, &own, client.as_ref()) };
+        let roots = if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) };
+        let config =
+            TlsConfig::builder().root_certs(roots).client_cert(client).disable_verification(self.any_certificate);
+        Ok((config.build(), pinned))
     }
 }
 
-/// What the machine trusts, or what the environment names in its place.
-pub(super) fn machine() -> Result<Vec<Certificate<'static>>, CertificateError> {
-    let path = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    if let Some(path) = path {
-        return named(Path::new(&path), true);
-    }
+/// What the machine trusts.
+fn machine() -> Vec<Certificate<'static>> {
     let bundle = BUNDLES.iter().find_map(|path| std::fs::read(path).ok());
-    Ok(bundle.map(|bundle| certificates(&bundle)).unwrap_or_default())
+    bundle.map(|bundle| certificates(&bundle)).unwrap_or_default()
+}
+
+/// What the environment names in its place.
+pub(super) fn environment() -> Result<Option<Vec<Certificate<'static>>>, CertificateError> {
+    let path = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    path.map(|path| named(Path::new(&path), true)).transpose()
 }
 
 /// The certificates of a file that somebody names.

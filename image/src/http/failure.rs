@@ -106,7 +106,8 @@ fn tls(error: &rustls::Error, host: &str) -> (Cause, String) {
 
 fn certificate(rejected: &Rejected, host: &str) -> (Cause, String) {
     match rejected {
-        Rejected::UnknownIssuer => (
+        // A bad signature is one of an authority that only has the name of one that is trusted: it was made anew.
+        Rejected::UnknownIssuer | Rejected::BadSignature => (
             Cause::UnknownIssuer,
             "the certificate of the server is signed by an authority that is not trusted here".to_owned(),
         ),
@@ -120,10 +121,15 @@ fn certificate(rejected: &Rejected, host: &str) -> (Cause, String) {
             (Cause::Certificate, format!("the certificate of the server is for other names than {host}"))
         }
         Rejected::Revoked => (Cause::Certificate, "the certificate of the server was revoked".to_owned()),
-        Rejected::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+        rejected if is_authority(rejected) => (
             Cause::UnknownIssuer,
             "the certificate of the server is one of an authority, and none that is trusted here".to_owned(),
         ),
         other => (Cause::Certificate, format!("the certificate of the server is not valid ({other})")),
     }
+}
+
+/// The certificate was rejected because it is one of an authority. There is no variant for that.
+pub(super) fn is_authority(rejected: &Rejected) -> bool {
+    matches!(rejected, Rejected::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
 }

@@ -7,6 +7,7 @@
 mod agents;
 mod certificates;
 mod failure;
+mod pinned;
 mod proxy;
 mod retry;
 mod stop;

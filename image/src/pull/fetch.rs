@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
@@ -15,6 +16,7 @@ use super::error::Error;
 use super::layer::{Transfer, place};
 use super::origin::{Origin, OriginReader};
 use crate::assemble::now_ms;
+use crate::compress::{Encoding, Format};
 use crate::http::Stop;
 use crate::layer::{Applied, ApplyOptions, Error as LayerError, inherit_parents};
 use crate::transfer::{State, Unwatched, Watch};
@@ -149,12 +151,12 @@ struct Staged {
     wanted: Wanted,
     active: ActiveLayer,
     applied: Applied,
-    blob: BlobInfo,
+    source: LayerSource,
 }
 
 /// What came of a layer that was taken.
 enum Outcome {
-    Unpacked(Box<(ActiveLayer, Applied, BlobInfo)>),
+    Unpacked(Box<(ActiveLayer, Applied, LayerSource)>),
     /// Another process has filled it.
     Filled,
     /// Another process is filling it.
@@ -215,8 +217,8 @@ impl Work<'_> {
                 Ok(Outcome::Filled) => self.note(&wanted, State::Done),
                 Ok(Outcome::Busy) => self.later(wanted),
                 Ok(Outcome::Unpacked(unpacked)) => {
-                    let (active, applied, blob) = *unpacked;
-                    let staged = Staged { wanted, active, applied, blob };
+                    let (active, applied, source) = *unpacked;
+                    let staged = Staged { wanted, active, applied, source };
                     if staged.applied.implied.is_empty() {
                         self.commit(staged)?;
                     } else {
@@ -275,7 +277,7 @@ impl Work<'_> {
                     }
                 };
                 match done {
-                    Ok(applied) => return Ok(Outcome::Unpacked(Box::new((fresh, applied, source.blob)))),
+                    Ok(applied) => return Ok(Outcome::Unpacked(Box::new((fresh, applied, source.clone())))),
                     Err(error) if error.is_final() || self.provider.stop.is_over() => return Err(error),
                     Err(error) => {
                         first = first.or(Some(error));
@@ -358,7 +360,7 @@ impl Work<'_> {
     }
 
     fn commit(&self, staged: Staged) -> Result<(), Error> {
-        let Staged { wanted, active, applied, blob } = staged;
+        let Staged { wanted, active, applied, source } = staged;
         active.commit(LayerMeta {
             diff_id: Some(applied.diff_id),
             tar_size: Some(applied.tar_size),
@@ -366,16 +368,22 @@ impl Work<'_> {
             files: applied.files,
             empty: applied.files == 0,
             created_ms: now_ms(),
-            source_blob: Some(blob.digest),
+            // What steps made is packed anew from its files when somebody wants it in another way.
+            source_blob: wanted.layer.meta.source_blob.and(Some(source.blob.digest)),
             ..LayerMeta::default()
         })?;
+        if let Some(recipe) = &source.recipe
+            && is_packed_so(self.store, &source.blob, recipe)?
+        {
+            self.store.set_layer_blob(&applied.diff_id, recipe, &source.blob)?;
+        }
         self.note(&wanted, State::Done);
         Ok(())
     }
 
     fn unpacking(staged: &Staged, source: LayerError) -> Error {
         let location = staged.wanted.sources.first().map(|source| place(&source.location)).unwrap_or_default();
-        Error::Unpack { blob: staged.blob.digest, location, source: Box::new(source) }
+        Error::Unpack { blob: staged.source.blob.digest, location, source: Box::new(source) }
     }
 
     fn note(&self, wanted: &Wanted, state: State) {
@@ -383,4 +391,12 @@ impl Work<'_> {
             self.watch.note(&blob.digest, state);
         }
     }
+}
+
+/// Whether a blob can be what is said of it: of the format of that recipe.
+fn is_packed_so(store: &Store, blob: &BlobInfo, recipe: &str) -> Result<bool, Error> {
+    let Some(encoding) = Encoding::of_recipe(recipe) else { return Ok(false) };
+    let mut first = Vec::new();
+    let read = store.open_blob(&blob.digest)?.take(16).read_to_end(&mut first);
+    Ok(read.is_ok() && Format::of(&first) == encoding.compression.format())
 }

@@ -10,7 +10,7 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use builder_cache::{BlobWriter, LayerSource, Store};
+use builder_cache::{BlobInfo, BlobWriter, LayerSource, Store};
 
 use super::error::Error;
 use super::origin::OriginReader;
@@ -50,18 +50,19 @@ impl Transfer<'_> {
     pub(super) fn unpack(&self, input: OriginReader, to: &Path, options: &ApplyOptions) -> Result<Applied, Error> {
         let writer = self.store.blob_writer()?;
         let options = ApplyOptions { limits: self.limits(), ..options.clone() };
+        let mut tee = self.tee(input, Some(writer));
         let Pulled { consumed, produced, .. } = pull(
             false,
             |blocks| {
-                let mut tee = self.tee(input, Some(writer));
                 while blocks.fill(u64::MAX, |room| tee.read(room)).map_err(Failure::Read)?? > 0 {}
-                Ok(tee)
+                Ok(())
             },
             |blocks| apply_layer(blocks, to, &options),
         );
-        // What the connection says explains what unpacking makes of a stream that ends early.
+        // Wrong bytes explain whatever unpacking makes of them; and what the connection says, a stream that ends early.
+        self.check(&mut tee)?;
         match produced {
-            Ok(tee) => {
+            Ok(()) => {
                 let applied = consumed.map_err(|source| self.unpacking(source))?;
                 self.keep(tee)?;
                 Ok(applied)
@@ -87,7 +88,19 @@ impl Transfer<'_> {
         let mut tee = self.tee(input, Some(self.store.blob_writer()?));
         let mut buffer = vec![0; 256 << 10];
         while tee.read(&mut buffer).map_err(|error| self.reading(error))? > 0 {}
+        self.check(&mut tee)?;
         self.keep(tee)
+    }
+
+    /// Compares what came with the blob's digest, once it is all there.
+    fn check(&self, tee: &mut Tee<'_>) -> Result<(), Error> {
+        let BlobInfo { digest: expected, size } = self.source.blob;
+        let Some(writer) = tee.writer.as_mut().filter(|_| tee.done == size) else { return Ok(()) };
+        let found = writer.digest()?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(registry::Error::Digest { what: format!("{}@{expected}", self.place()), expected, found }.into())
     }
 
     /// Makes the blob part of the store, if it is the right one.

@@ -59,7 +59,8 @@ impl RegistryOrigin {
     fn read(&self, repository: &str, source: &LayerSource) -> Result<OriginReader, OriginError> {
         let reference: Reference = repository.parse()?;
         let repository = self.registry()?.repository(&reference);
-        Ok(Box::new(repository.blob(&source.blob.digest, source.blob.size)?))
+        // Whoever keeps a blob hashes it.
+        Ok(Box::new(repository.blob(&source.blob.digest, source.blob.size)?.digest_is_checked_by_caller()))
     }
 }
 

@@ -82,6 +82,7 @@ fn layers(store: &Store, resolved: &Resolved, diff_ids: &[DiffId]) -> Result<Sna
             empty: *diff_id == empty,
             created_ms: None,
             parent: snapshot.layers.last().copied(),
+            built: false,
             source: source.clone(),
         })?;
         snapshot = snapshot.with(id);

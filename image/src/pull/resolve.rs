@@ -166,7 +166,7 @@ impl Resolver<'_> {
                 return Err(self.no_image(format!("it has a layer of the type {media_type}")));
             }
             let blob = BlobInfo { digest: self.digest(layer, "manifest")?, size: layer.size() };
-            Ok(LayerSource { blob, media_type, location: location.clone() })
+            Ok(LayerSource { blob, media_type, location: location.clone(), recipe: None })
         };
         let layers = diff_ids.iter().zip(layers).map(|(diff_id, layer)| Ok((*diff_id, source(layer)?)));
         let layers = layers.collect::<Result<_, Error>>()?;
@@ -244,9 +244,10 @@ fn kind(what: &str, fetched: &Fetched) -> Result<Kind, Error> {
         "" | "application/json" | "text/plain" | "application/octet-stream" => {
             Ok(if typed.manifests.is_array() { Kind::Index } else { Kind::Image })
         }
-        other => {
-            Err(Error::NotAnImage { what: what.to_owned(), reason: format!("its manifest is of the type {}", clean(other).unwrap_or_default()) })
-        }
+        other => Err(Error::NotAnImage {
+            what: what.to_owned(),
+            reason: format!("its manifest is of the type {}", clean(other).unwrap_or_default()),
+        }),
     }
 }
 

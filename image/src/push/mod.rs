@@ -172,7 +172,8 @@ impl Placed {
             return Ok(());
         }
         let location = format!("registry:{}", repository.name());
-        let source = LayerSource { blob: self.blob, media_type: self.media_type.clone(), location };
+        let recipe = store.blob_recipe(&self.diff_id, &self.blob.digest)?;
+        let source = LayerSource { blob: self.blob, media_type: self.media_type.clone(), location, recipe };
         Ok(store.add_layer_source(&self.layer, &source)?)
     }
 }

@@ -227,6 +227,32 @@ impl Auth {
         Ok(identity.map(IdentityToken))
     }
 
+    /// A text of a server without what it was told in confidence.
+    pub(super) fn hide(&self, mut text: String) -> String {
+        let mut secrets = Vec::new();
+        match &*lock(&self.login) {
+            Known::Login(Some(Login::Basic { user, password })) => {
+                let both = basic(user, password.expose());
+                secrets.push(Secret::new(both.strip_prefix("Basic ").unwrap_or(&both)));
+                secrets.push(password.clone());
+            }
+            Known::Login(Some(Login::IdentityToken(token) | Login::Bearer(token))) => secrets.push(token.clone()),
+            Known::Login(None) | Known::Unasked => {}
+        }
+        for slot in lock(&self.tokens).values() {
+            // One that is being fetched was not told to anybody.
+            if let Ok(slot) = slot.try_lock() {
+                secrets.extend(slot.as_ref().map(|token| token.value.clone()));
+            }
+        }
+        for secret in secrets.iter().map(Secret::expose).filter(|secret| !secret.is_empty()) {
+            if text.contains(secret) {
+                text = text.replace(secret, "***");
+            }
+        }
+        text
+    }
+
     fn known(&self, scopes: &Scopes) -> Option<Secret> {
         let slot = lock(&self.tokens).get(scopes).cloned()?;
         // Whoever fetches it holds the lock; there is no use in waiting.
@@ -360,7 +386,7 @@ impl Want<'_> {
         let status = answer.response.status().as_u16();
         // A GET or POST of a token server that is refused is the login's fault.
         if matches!(status, 400 | 401 | 403) {
-            let said = said::read(&mut answer.response);
+            let said = said::read(&mut answer.response, |said| endpoint.auth.hide(said));
             return Err(Error::Unauthorized {
                 what: what.to_owned(),
                 status,

@@ -13,7 +13,7 @@ use super::{Error, Inner};
 use crate::http::header::{CONTENT_RANGE, RANGE};
 use crate::http::{Backoff, Method};
 
-/// After so many bytes without trouble all retries are there again.
+/// After so many bytes without trouble, or a part of a small blob, all retries are there again.
 const PROGRESS: u64 = 1 << 20;
 
 /// What is skipped at once of a server that can't begin in the middle.
@@ -148,7 +148,7 @@ impl BlobReader {
         if !error.is_passing() {
             return Err(error);
         }
-        if self.done >= self.broke_at + PROGRESS {
+        if self.done >= self.broke_at + PROGRESS.min(self.size / 16 + 1) {
             self.backoff.restart();
         }
         self.broke_at = self.done;

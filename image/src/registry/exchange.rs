@@ -179,6 +179,8 @@ impl Inner {
     /// Asks once, by the scheme that the server speaks.
     pub(super) fn reach(&self, endpoint: &Endpoint, call: &Call<'_>, secret: Option<&Secret>) -> Result<Answer, Error> {
         let schemes = endpoint.schemes();
+        // What became of plain HTTP while TLS is tried.
+        let mut plain = None;
         for (index, scheme) in schemes.iter().enumerate() {
             let base = endpoint.base(scheme);
             let (url, secret) = if call.target.contains("://") {
@@ -198,21 +200,43 @@ impl Inner {
                 Method::GET | Method::HEAD | Method::DELETE => Body::None,
                 _ => Body::Bytes(call.body),
             };
+            let is_guess = index + 1 < schemes.len();
             match self.travel(&asked, body, &tls, call.what) {
                 Ok(mut answer) => {
-                    let is_guess = index + 1 < schemes.len();
-                    if !(is_guess && *scheme == "http" && wants_tls(&mut answer)) {
+                    if !(is_guess && *scheme == "http" && self.wants_tls(&mut answer, &base, call)) {
                         endpoint.settle(scheme);
                         return Ok(answer);
                     }
                 }
                 Err(Error::Connection { cause: Cause::NotTls | Cause::Refused | Cause::Broken, .. })
-                    if *scheme == "https" && index + 1 < schemes.len() => {}
+                    if *scheme == "https" && is_guess => {}
+                // Some servers of TLS say nothing, or nothing that is HTTP, to somebody who does not speak it.
+                Err(error @ Error::Connection { cause: Cause::Broken | Cause::Other, .. })
+                    if *scheme == "http" && is_guess =>
+                {
+                    plain = Some(error);
+                }
+                Err(error @ Error::Connection { cause, .. }) => {
+                    let is_plain = matches!(cause, Cause::NotTls | Cause::Refused | Cause::Broken | Cause::Silence);
+                    return Err(plain.filter(|_| is_plain).unwrap_or(error));
+                }
                 Err(error) => return Err(error),
             }
         }
         // The last scheme always gives an answer or an error.
         Err(Error::Cancelled)
+    }
+
+    /// Whether an answer is that of a server of TLS to somebody who does not speak it.
+    fn wants_tls(&self, answer: &mut Answer, base: &str, call: &Call<'_>) -> bool {
+        if call.method != Method::HEAD || answer.status() != 400 {
+            return wants_tls(answer);
+        }
+        // That one has no text.
+        let url = format!("{base}/v2/");
+        let asked = Asked { method: Method::GET, url: &url, headers: &[], secret: None, follow: false };
+        let answer = self.travel(&asked, Body::None, &Tls::default(), call.what);
+        answer.is_ok_and(|mut answer| wants_tls(&mut answer))
     }
 
     /// Why a request could not be sent.
@@ -258,7 +282,7 @@ impl Inner {
     /// The error that an answer is.
     pub(super) fn refused(&self, answer: &mut Answer, what: &str, endpoint: &Endpoint) -> Error {
         let (what, status) = (what.to_owned(), answer.status());
-        let said = said::read(&mut answer.response);
+        let said = said::read(&mut answer.response, |said| endpoint.auth.hide(said));
         match status {
             404 => Error::NotFound { what, status, said },
             401 | 403 => {

@@ -183,6 +183,9 @@ pub(super) fn tls(name: &str, authority: &str, set: &HostSettings, certificates:
             }
         }
     }
+    // Whoever listens on this machine is believed, as by Docker, unless somebody says whom to believe.
+    let host = url::host(&format!("https://{authority}/")).unwrap_or_default().to_owned();
+    tls.any_certificate |= tls.authorities.is_empty() && url::is_loopback(&host);
     Ok(tls)
 }
 

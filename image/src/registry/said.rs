@@ -10,15 +10,16 @@ use crate::http::Response;
 const LOOK: u64 = 16 << 10;
 const SHOW: usize = 300;
 
-/// The server's own code and message: `MANIFEST_UNKNOWN: manifest unknown`.
-pub(super) fn read(response: &mut Response) -> Option<String> {
+/// The server's own code and message: `MANIFEST_UNKNOWN: manifest unknown`. `hide` takes out what it was told in
+/// confidence, as some quote the request.
+pub(super) fn read(response: &mut Response, hide: impl Fn(String) -> String) -> Option<String> {
     let plain = response.header("content-type").is_some_and(|kind| kind.starts_with("text/plain"));
     let mut text = Vec::new();
     // What came before the connection broke is better than nothing.
     let _ = response.take(LOOK).read_to_end(&mut text);
     match serde_json::from_slice(&text) {
-        Ok(document) => of(&document),
-        Err(_) if plain => clean(&String::from_utf8_lossy(&text)),
+        Ok(document) => clean(&hide(of(&document)?)),
+        Err(_) if plain => clean(&hide(String::from_utf8_lossy(&text).into_owned())),
         Err(_) => None,
     }
 }
@@ -32,10 +33,10 @@ fn of(document: &Value) -> Option<String> {
     };
     if let Some(errors) = document.get("errors").and_then(Value::as_array) {
         let all: Vec<String> = errors.iter().take(3).filter_map(one).collect();
-        return clean(&all.join("; "));
+        return Some(all.join("; "));
     }
     let names = ["error_description", "details", "detail", "message", "error"];
-    clean(&names.iter().find_map(|name| text(document, name))?)
+    names.iter().find_map(|name| text(document, name))
 }
 
 /// A text of a server without what could confuse a terminal or fill it.
@@ -72,7 +73,7 @@ mod tests {
             (r#"["a"]"#, None),
         ] {
             let document = serde_json::from_str(document).unwrap();
-            assert_eq!(of(&document).as_deref(), said, "{document}");
+            assert_eq!(of(&document).and_then(|text| clean(&text)).as_deref(), said, "{document}");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::format::{
     CONFIG_LIMIT, DEEPEST_CHAIN, Document, LONGEST_NAME, LayerEntry, MOST_CHAINS, MOST_COMPONENTS, MOST_HASHED,
     MOST_LAYERS, MOST_MOUNTS, MOST_RECORDS, MountEntry, RecordEntry, SCHEMA, Versions,
 };
+use crate::compress::Encoding;
 
 /// A cache.
 #[derive(Debug)]
@@ -56,6 +57,10 @@ pub(super) struct Layer {
     pub(super) content: Option<ContentDigest>,
     pub(super) empty: bool,
     pub(super) created_ms: i64,
+    /// Its tar is not what its files are written as.
+    pub(super) foreign: bool,
+    /// How its blob was made, when that is a way that is known here.
+    pub(super) packed: Option<String>,
     pub(super) at: At,
 }
 
@@ -246,13 +251,16 @@ fn name_length(component: &Component) -> usize {
 }
 
 fn layer(entry: &LayerEntry, blobs: &[Blob]) -> Result<Layer, String> {
-    let LayerEntry { diff_id, tar_size, content, empty, created, chain_id, blob } = *entry;
-    let at = match (chain_id, blob) {
+    let LayerEntry { diff_id, tar_size, content, empty, created, foreign, .. } = *entry;
+    let at = match (entry.chain_id, entry.blob) {
         (Some(chain_id), None) => At::Base(chain_id),
         (None, Some(number)) => At::Blob(listed(number, blobs)?),
         _ => return Err(format!("the layer {diff_id} must have either a blob or a base image")),
     };
-    Ok(Layer { diff_id, tar_size, content, empty, created_ms: created, at })
+    let packed = entry.packed.clone().filter(|recipe| Encoding::of_recipe(recipe).is_some());
+    // Nobody asks for the files of an empty layer, so that nobody would find out.
+    let empty = empty && diff_id == DiffId::of(&[0; DiffId::EMPTY_TAR_SIZE]);
+    Ok(Layer { diff_id, tar_size, content, empty, created_ms: created, foreign, packed, at })
 }
 
 fn mount(entry: MountEntry, blobs: &[Blob]) -> Result<CarriedMount, String> {
@@ -291,4 +299,22 @@ fn check_chains(chains: &[(Option<u32>, u32)], layers: usize) -> Result<(), Stri
         depths.push(depth);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_tar_without_files_makes_an_empty_layer() {
+        for (tar, is_empty) in [(vec![0; DiffId::EMPTY_TAR_SIZE], true), (b"files".to_vec(), false)] {
+            let entry = json!({ "diffId": DiffId::of(&tar), "empty": true, "blob": 0 });
+            let blob = json!({ "mediaType": "x", "digest": BlobDigest::of(&tar), "size": tar.len() });
+            let entry = serde_json::from_value(entry).unwrap();
+            let layer = layer(&entry, &[serde_json::from_value(blob).unwrap()]).unwrap();
+            assert_eq!(layer.empty, is_empty);
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub(super) struct Versions {
 }
 
 /// A layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LayerEntry {
     pub(super) diff_id: DiffId,
@@ -81,6 +81,12 @@ pub(super) struct LayerEntry {
     /// The position of its blob in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) blob: Option<u32>,
+    /// It came with an image: its tar is not what its files are written as.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) foreign: bool,
+    /// How its blob was made, as in [`crate::compress::Encoding::recipe`], when a builder made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) packed: Option<String>,
 }
 
 /// A step.

@@ -12,6 +12,7 @@ use super::collect::{Collected, Held};
 use super::error::Error;
 use super::format::{Document, LayerEntry, RecordEntry, SCHEMA};
 use super::send::base_entry;
+use crate::layer::recreate;
 
 /// The member of an image's config.
 pub const INLINE_KEY: &str = "io.builder.cache.v1";
@@ -54,6 +55,8 @@ pub fn inline(
             created: 0,
             chain_id: None,
             blob: u32::try_from(position).ok(),
+            foreign: recreate(store, id, diff_id)?.is_none(),
+            packed: None,
         });
     }
     if layers.iter().all(|layer| layer.blob.is_none()) {

@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use builder_cache::{BlobDigest, BlobInfo};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -188,7 +188,7 @@ fn refer(value: &Value, found: &mut Vec<(BlobDigest, bool)>) {
 /// Reads a file that is small.
 fn read_some(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    open_file(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("{} has more than {limit} bytes", path.display())));
     }
@@ -263,7 +263,7 @@ impl Backend for LocalBackend {
     }
 
     fn blob(&self, blob: &BlobInfo) -> Result<Box<dyn Read + Send>, Error> {
-        match File::open(self.blob_path(&blob.digest)) {
+        match open_file(&self.blob_path(&blob.digest)) {
             Ok(file) => Ok(Box::new(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Error::NoBlob { place: self.name(), digest: blob.digest })
@@ -301,6 +301,15 @@ impl Backend for LocalBackend {
         }
         keep(file, &self.blob_path(&blob.digest)).map_err(&written)
     }
+}
+
+/// Opens a file of a directory that strangers may have filled: nothing that it could wait for.
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is no file", path.display())))
 }
 
 /// A blob of the store from an offset on.

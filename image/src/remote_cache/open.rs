@@ -38,7 +38,8 @@ pub fn open(backend: &Arc<dyn Backend>) -> Result<Vec<Opened>, Error> {
     let read = parse(&place, &bytes)?;
     let types = read.manifests.iter().map(|child| &child.media_type);
     if types.chain(read.config.iter().map(|config| &config.media_type)).any(|kind| kind.starts_with(BUILDKIT)) {
-        let reason = "BuildKit wrote it, whose keys mean something else: give this builder a name of its own".to_owned();
+        let reason =
+            "BuildKit wrote it, whose keys mean something else: give this builder a name of its own".to_owned();
         return Err(Error::NotACache { place, reason });
     }
     let mut opened = Vec::new();

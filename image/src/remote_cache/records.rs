@@ -9,10 +9,10 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use builder_cache::{AbsentLayer, DiffId, LayerId, LayerSource, Result, Snapshot, Store};
+use builder_cache::{AbsentLayer, LayerId, LayerSource, Result, Snapshot, Store};
 use builder_solver::{CacheKey, Change, ContentDigest, Nearest, OpDigest, Part, PathChange, Record, Records};
 
-use super::cache::{At, Cache, Step};
+use super::cache::{At, Cache, Layer, Step};
 use super::collect::Bases;
 use super::local::LocalBackend;
 use super::open::Opened;
@@ -170,15 +170,17 @@ impl SharedRecords {
             At::Blob(blob) => Some(self.store.put_absent_layer(&AbsentLayer {
                 diff_id: layer.diff_id,
                 tar_size: layer.tar_size,
-                chain_id: claimed(layer.diff_id, layer.content.as_ref(), layer.empty),
+                chain_id: claimed(layer),
                 content: layer.content,
                 empty: layer.empty,
                 created_ms: (layer.created_ms != 0).then_some(layer.created_ms),
                 parent: None,
+                built: !layer.foreign,
                 source: LayerSource {
                     blob: blob.info(),
                     media_type: blob.media_type.clone(),
                     location: cache.location().to_owned(),
+                    recipe: layer.packed.clone(),
                 },
             })?),
         };
@@ -192,9 +194,10 @@ impl SharedRecords {
 /// What finds a layer of a cache again. The layers of steps say all of what they are: on nothing they are the same as on
 /// each other. It is no chain id of an image, and what the cache says of the layer is part of it: an image that is pulled
 /// later, and another cache, are none the worse for a cache that lies.
-fn claimed(diff_id: DiffId, content: Option<&ContentDigest>, empty: bool) -> String {
-    let content = content.map(ToString::to_string).unwrap_or_default();
-    format!("step {diff_id} {content} {}", if empty { "empty" } else { "files" })
+fn claimed(layer: &Layer) -> String {
+    let content = layer.content.as_ref().map(ToString::to_string).unwrap_or_default();
+    let made = if layer.foreign { " foreign" } else { "" };
+    format!("step {} {content} {}{made}", layer.diff_id, if layer.empty { "empty" } else { "files" })
 }
 
 fn record(cache: &Cache, step: &Step, output: Snapshot) -> Record<Snapshot> {

@@ -186,7 +186,7 @@ impl Sender<'_> {
     fn pack(&self, number: usize, id: LayerId) -> Result<Packed, Error> {
         let layer = self.store.layer(&id)?;
         let from = From { sources: self.store.layer_sources(&id)?, layer: Some(id), import: None };
-        let entry = |diff_id, tar_size| LayerEntry {
+        let entry = |diff_id, tar_size, packed| LayerEntry {
             diff_id,
             tar_size,
             content: layer.meta.content,
@@ -194,11 +194,13 @@ impl Sender<'_> {
             created: layer.meta.created_ms,
             chain_id: None,
             blob: None,
+            foreign: layer.meta.source_blob.is_some(),
+            packed,
         };
         if let Some(diff_id) = layer.meta.diff_id
-            && let Some(blob) = self.known_blob(&diff_id, layer.meta.source_blob, &from.sources)?
+            && let Some((blob, packed)) = self.known_blob(&diff_id, layer.meta.source_blob, &from.sources)?
         {
-            return Ok(Packed { entry: entry(diff_id, layer.meta.tar_size), blob, from });
+            return Ok(Packed { entry: entry(diff_id, layer.meta.tar_size, packed), blob, from });
         }
         if layer.absent
             && let Err(error) = self.store.provide(&[id])
@@ -209,35 +211,39 @@ impl Sender<'_> {
         let size = self.store.layer(&id)?.meta.tar_size;
         let format = self.options.encoding.compression.format();
         let blob = Blob { media_type: media_type(format), digest: made.blob.digest, size: made.blob.size };
-        Ok(Packed { entry: entry(made.diff_id, size), blob, from })
+        Ok(Packed { entry: entry(made.diff_id, size, Some(self.options.encoding.recipe())), blob, from })
     }
 
-    /// A blob that exists somewhere, if it may be taken.
+    /// A blob that exists somewhere, if it may be taken, and how it was made.
     fn known_blob(
         &self,
         diff_id: &DiffId,
         own: Option<BlobDigest>,
         sources: &[LayerSource],
-    ) -> Result<Option<Blob>, Error> {
-        if let Some(info) = self.store.layer_blob(diff_id, &self.options.encoding.recipe())? {
+    ) -> Result<Option<(Blob, Option<String>)>, Error> {
+        let wanted = self.options.encoding.recipe();
+        if let Some(info) = self.store.layer_blob(diff_id, &wanted)? {
             let format = self.options.encoding.compression.format();
-            return Ok(Some(Blob { media_type: media_type(format), digest: info.digest, size: info.size }));
+            let blob = Blob { media_type: media_type(format), digest: info.digest, size: info.size };
+            return Ok(Some((blob, Some(wanted))));
         }
+        let elsewhere = |source: &LayerSource| {
+            let LayerSource { blob, media_type, recipe, .. } = source;
+            (Blob { media_type: media_type.clone(), digest: blob.digest, size: blob.size }, recipe.clone())
+        };
         if self.options.force {
-            return Ok(None);
+            let same = sources.iter().find(|source| source.recipe.as_ref() == Some(&wanted));
+            return Ok(same.map(elsewhere));
         }
         let own = own.map(|own| self.store.blob(&own)).transpose()?.flatten();
         for info in own.into_iter().chain(self.store.layer_blobs(diff_id)?) {
             let format = self.format(&info)?;
             if MediaTypes::Oci.layer(format).is_some() {
-                return Ok(Some(Blob { media_type: media_type(format), digest: info.digest, size: info.size }));
+                let blob = Blob { media_type: media_type(format), digest: info.digest, size: info.size };
+                return Ok(Some((blob, self.store.blob_recipe(diff_id, &info.digest)?)));
             }
         }
-        Ok(sources.first().map(|source| Blob {
-            media_type: source.media_type.clone(),
-            digest: source.blob.digest,
-            size: source.blob.size,
-        }))
+        Ok(sources.first().map(elsewhere))
     }
 
     fn format(&self, blob: &BlobInfo) -> Result<Format, Error> {
@@ -262,11 +268,14 @@ impl Sender<'_> {
             created: layer.created_ms,
             chain_id: None,
             blob: None,
+            foreign: layer.foreign,
+            packed: layer.packed.clone(),
         };
         let source = LayerSource {
             blob: blob.info(),
             media_type: blob.media_type.clone(),
             location: opened.cache.location().to_owned(),
+            recipe: layer.packed.clone(),
         };
         Ok(Packed {
             entry,
@@ -365,7 +374,7 @@ fn document(collected: &Collected, layers: &[Option<Packed>], mounts: &[SentMoun
     let mut known: HashMap<(Option<BlobDigest>, DiffId), u32> = HashMap::new();
     let mut numbers = Vec::with_capacity(layers.len());
     for (held, packed) in collected.layers.iter().zip(layers) {
-        let entry = packed.as_ref().map_or_else(|| base_entry(held), |packed| packed.entry);
+        let entry = packed.as_ref().map_or_else(|| base_entry(held), |packed| packed.entry.clone());
         let place = *known.entry((entry.chain_id, entry.diff_id)).or_insert(number(entries.len()));
         if place == number(entries.len()) {
             entries.push(LayerEntry { blob: packed.as_ref().map(|packed| position(&packed.blob)), ..entry });
@@ -418,5 +427,7 @@ pub(super) fn base_entry(held: &Held) -> LayerEntry {
         created: 0,
         chain_id,
         blob: None,
+        foreign: true,
+        packed: None,
     }
 }

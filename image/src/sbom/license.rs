@@ -79,13 +79,12 @@ impl Licenses {
     pub(super) fn expression(&mut self, licenses: &[String]) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
         for license in licenses {
-            let part = match self.known.get(license) {
-                Some(part) => part.clone(),
-                None => {
-                    let part = self.one(license);
-                    self.known.insert(license.clone(), part.clone());
-                    part
-                }
+            let part = if let Some(part) = self.known.get(license) {
+                part.clone()
+            } else {
+                let part = self.one(license);
+                self.known.insert(license.clone(), part.clone());
+                part
             };
             if !parts.contains(&part) {
                 parts.push(part);

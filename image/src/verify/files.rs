@@ -360,7 +360,6 @@ fn in_name(path: &str) -> Option<BlobDigest> {
     format!("sha256:{name}").parse().ok()
 }
 
-
 fn same(fact: &Fact, digest: &BlobDigest) -> Result<(), String> {
     if fact.digest == *digest { Ok(()) } else { Err(differs(fact.digest, digest)) }
 }

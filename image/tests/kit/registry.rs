@@ -40,6 +40,9 @@ pub struct Options<'a> {
     pub client_certificates: bool,
     /// Its certificate ended years ago; implies TLS.
     pub expired: bool,
+    /// Its certificate is signed by itself, for these names, as the one is that Docker's handbook makes for a registry;
+    /// `ca.crt` is the same. Implies TLS.
+    pub self_signed: Option<&'a str>,
 }
 
 impl RealRegistry {
@@ -51,7 +54,7 @@ impl RealRegistry {
     /// One like this.
     pub fn with(options: &Options<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let is_tls = options.tls || options.client_certificates || options.expired;
+        let is_tls = options.tls || options.client_certificates || options.expired || options.self_signed.is_some();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let mut config = format!(
             "version: 0.1\nlog: {{ level: info, formatter: text, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: true }}\n  \
@@ -59,7 +62,7 @@ impl RealRegistry {
             at("data")
         );
         if is_tls {
-            make_certificates(dir.path(), options.expired);
+            make_certificates(dir.path(), options);
             config.push_str(&format!("  tls:\n    certificate: {}\n    key: {}\n", at("server.crt"), at("server.key")));
             if options.client_certificates {
                 config.push_str(&format!("    clientcas: [{}]\n", at("ca.crt")));
@@ -128,7 +131,7 @@ impl Drop for RealRegistry {
 }
 
 /// An authority, a certificate of it for the server, and one for a client.
-fn make_certificates(dir: &Path, expired: bool) {
+fn make_certificates(dir: &Path, options: &Options<'_>) {
     let openssl = |arguments: &str| {
         output(Command::new("openssl").args(arguments.split(' ')).current_dir(dir));
     };
@@ -136,7 +139,8 @@ fn make_certificates(dir: &Path, expired: bool) {
     openssl(
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=test-authority -keyout ca.key -out ca.crt",
     );
-    let dates = if expired { ("20200101000000Z", "20200201000000Z") } else { ("20200101000000Z", "20991231000000Z") };
+    let dates =
+        if options.expired { ("20200101000000Z", "20200201000000Z") } else { ("20200101000000Z", "20991231000000Z") };
     write("index.txt", "");
     write(
         "ca.cnf",
@@ -155,6 +159,20 @@ fn make_certificates(dir: &Path, expired: bool) {
             "ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key -startdate {} -enddate {} -extfile extensions.cnf -in {name}.csr -out {name}.crt",
             dates.0, dates.1
         ));
+    }
+    if let Some(names) = options.self_signed {
+        // What `openssl req -x509` puts into one; that can't be asked for years that are over.
+        write(
+            "extensions.cnf",
+            &format!(
+                "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\nbasicConstraints=critical,CA:TRUE\nsubjectAltName={names}\n"
+            ),
+        );
+        openssl(&format!(
+            "ca -batch -notext -selfsign -config ca.cnf -keyfile server.key -startdate {} -enddate {} -extfile extensions.cnf -in server.csr -out server.crt",
+            dates.0, dates.1
+        ));
+        fs::copy(dir.join("server.crt"), dir.join("ca.crt")).unwrap();
     }
 }
 

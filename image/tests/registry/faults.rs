@@ -33,6 +33,16 @@ fn a_download_goes_on_where_the_connection_broke() {
 }
 
 #[test]
+fn a_small_blob_survives_as_many_breaks_as_a_large_one() {
+    let (registry, proxy, _, _) = lab();
+    let content = bytes(20_000, 9);
+    let digest = push(&repository(&client(), &registry.reference("app")), &content).unwrap();
+    proxy.fault("GET", "/blobs/", 9, Fault::CutAnswer(2_000));
+    let images = repository(&client(), &proxy.reference("app"));
+    assert_eq!(pull(&images, &digest, content.len()).unwrap(), content);
+}
+
+#[test]
 fn a_download_that_breaks_again_and_again_fails() {
     let (_registry, proxy, content, digest) = lab();
     let images = repository(&client(), &proxy.reference("app"));

@@ -125,7 +125,7 @@ fn a_length_that_no_number_holds_is_wrong() {
     let content = bytes(1000, 8);
     let digest = push(&repository(&client(), &registry.reference("app")), &content).unwrap();
     proxy.fault("GET", "/blobs/", 1, Fault::CutAnswer(400));
-    proxy.fault("GET", "/blobs/", 1, Fault::Header("Content-Length", u64::MAX.to_string()));
+    proxy.fault("GET", "/blobs/", 1, Fault::Header("content-length", u64::MAX.to_string()));
     let error = pull(&repository(&client(), &proxy.reference("app")), &digest, 1000).unwrap_err();
     assert!(matches!(error, Error::Size { found: u64::MAX, .. }), "{error}");
 }
@@ -140,6 +140,21 @@ fn a_token_server_elsewhere_without_tls_gets_no_password() {
     let error = repository(&logged_in(), &proxy.reference("app")).manifest(&tag("1")).unwrap_err();
     assert!(matches!(error, Error::UnsafeRealm { .. }), "{error}");
     assert!(error.to_string().contains("no password is sent to 192.0.2.1"), "{error}");
+}
+
+#[test]
+fn what_servers_repeat_of_a_login_is_not_shown() {
+    let registry = RealRegistry::start();
+    let proxy = Faulty::before(&registry);
+    let realm = format!("WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"s\"\r\n", proxy.host());
+    let body = r#"{"errors":[{"code":"DENIED","message":"not Basic dXNlcjpwYXNzd29yZA==, not password"}]}"#;
+    for challenge in ["WWW-Authenticate: Basic realm=\"x\"\r\n", &realm] {
+        proxy.fault("GET", "/manifests/", 1, Fault::Answer("401 Unauthorized", challenge.to_owned(), String::new()));
+        let place = if challenge == realm { "/token" } else { "/manifests/" };
+        proxy.fault("GET", place, 1, Fault::Answer("403 Forbidden", String::new(), body.to_owned()));
+        let error = repository(&logged_in(), &proxy.reference("app")).manifest(&tag("1")).unwrap_err().to_string();
+        assert!(error.contains("DENIED: not Basic ***, not ***"), "{error}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod lists;
 mod logins;
+mod self_signed;
 mod tls;
 mod transfer;
 

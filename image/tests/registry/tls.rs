@@ -1,12 +1,15 @@
 //! Certificates.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
+use builder_cache::BlobDigest;
 use builder_image::registry::{ClientCertificate, Error, HostSettings, Patience, Registry, Settings, Surroundings};
 
 use super::servers::{Options, RealRegistry};
-use super::{client, client_for, push_image, repository};
+use super::{bytes, client, client_for, pull, push, push_image, repository, tag};
 
 fn tls() -> RealRegistry {
     RealRegistry::with(&Options { tls: true, ..Options::default() })
@@ -14,8 +17,9 @@ fn tls() -> RealRegistry {
 
 #[test]
 fn an_unknown_authority_is_an_error_that_says_what_to_do() {
-    let registry = tls();
-    let error = repository(&client(), &registry.reference("app")).tags().unwrap_err();
+    let (registry, other) = (tls(), tls());
+    let set = HostSettings { ca: vec![other.file("ca.crt")], ..HostSettings::default() };
+    let error = repository(&client_for(registry.host(), set), &registry.reference("app")).tags().unwrap_err();
     let said = error.to_string();
     assert!(said.contains("signed by an authority that is not trusted here"), "{said}");
     assert!(said.contains(&format!("/etc/builder/certs.d/{}/ca.crt", registry.host())), "{said}");
@@ -37,9 +41,9 @@ fn an_authority_can_be_named_or_put_into_a_directory_or_ignored() {
     fs::copy(registry.file("ca.crt"), below.join("ca.crt")).unwrap();
     let client = in_directory(dir.path());
     assert_eq!(repository(&client, &registry.reference("app")).tags().unwrap(), ["1", "2"]);
-    // By its other name it has no certificates here.
+    // By its other name it has no certificates here: it is this machine, and believed.
     let other = registry.reference("app").replace("127.0.0.1", "localhost");
-    assert!(matches!(repository(&client, &other).tags(), Err(Error::Connection { .. })));
+    assert_eq!(repository(&client, &other).tags().unwrap(), ["1", "2"]);
     fs::write(below.join("me.cert"), "").unwrap();
     let error = repository(&in_directory(dir.path()), &registry.reference("app")).tags().unwrap_err();
     assert!(error.to_string().contains("has no key beside it"), "{error}");
@@ -109,4 +113,55 @@ fn plain_http_is_for_this_machine_and_for_those_that_are_said_to_speak_it() {
         let images = repository(&client_for(registry.host(), set), &registry.reference("app"));
         assert!(matches!(images.tags(), Err(Error::Setting { what: "mirror", .. })), "{text}");
     }
+}
+
+#[test]
+fn a_registry_of_this_machine_may_speak_tls_with_any_certificate() {
+    for expired in [false, true] {
+        let registry = RealRegistry::with(&Options { tls: true, expired, ..Options::default() });
+        let images = || repository(&client(), &registry.reference("app"));
+        push_image(&images(), "1", "x");
+        // Whatever is asked first: an answer to this has no text.
+        assert!(images().head(&tag("1")).unwrap().is_some());
+        assert!(images().head(&tag("none")).unwrap().is_none());
+        assert!(!images().has_blob(&BlobDigest::of(b"none")).unwrap());
+        let content = bytes(3_000_000, 5);
+        let digest = push(&images(), &content).unwrap();
+        assert_eq!(pull(&images(), &digest, content.len()).unwrap(), content);
+        assert_eq!(client().catalog(registry.host()).unwrap(), ["app"]);
+        client().ping(registry.host()).unwrap();
+    }
+}
+
+/// Asks for tags where a server answers `said` to whoever connects, and tells what became of it and how many connected.
+fn told(said: &'static [u8], times: usize) -> (Error, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            for _ in 0..times {
+                let (mut socket, _) = listener.accept().unwrap();
+                let _ = socket.read(&mut [0; 4096]);
+                let _ = socket.write_all(said);
+            }
+            listener.set_nonblocking(true).unwrap();
+            times + std::iter::from_fn(|| listener.accept().ok()).count()
+        });
+        let patience = Patience { silence: Duration::from_secs(1), pauses: &[], ..Patience::default() };
+        let surroundings = Surroundings { patience, certificates: Vec::new() };
+        let client = Registry::in_surroundings(Settings::default(), surroundings);
+        let error = repository(&client, &format!("{host}/app")).tags().unwrap_err();
+        (error, serving.join().unwrap())
+    })
+}
+
+#[test]
+fn what_a_server_of_this_machine_says_by_neither_is_told_of_plain_http() {
+    // It closes the connection both times.
+    let (error, asked) = told(b"", 2);
+    assert!(error.to_string().contains("the connection broke"), "{error}");
+    assert_eq!(asked, 2);
+    // An answer that is one of the registry is one; that it may not like pages, is asked for by plain HTTP, too.
+    let (error, asked) = told(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nno\n", 2);
+    assert_eq!((error.status(), asked), (Some(400), 2), "{error}");
 }

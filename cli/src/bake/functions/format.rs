@@ -3,6 +3,7 @@
 use super::{Function, at_least};
 use crate::bake::error::{BakeError, BakeResult};
 use crate::bake::value::{Number, Value};
+use crate::go_format::{Shape, exponent};
 
 /// The widest field.
 const MAX_WIDTH: usize = 4096;
@@ -32,13 +33,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 /// One `%…`.
 #[derive(Debug, Default)]
 struct Verb {
-    plus: bool,
-    minus: bool,
-    sharp: bool,
-    zero: bool,
-    space: bool,
-    width: Option<usize>,
-    precision: Option<usize>,
+    shape: Shape,
     /// From `%[2]s`, from 1.
     argument: Option<usize>,
     letter: char,
@@ -68,7 +63,7 @@ fn format(pattern: &str, values: &[Value]) -> BakeResult<String> {
         next += 1;
         furthest = furthest.max(next);
         let written = verb.write(value)?;
-        text.push_str(&verb.pad(written));
+        text.push_str(&verb.shape.pad(written));
     }
     text.push_str(rest);
     if furthest < values.len() && !explicit {
@@ -81,28 +76,17 @@ impl Verb {
     fn parse(text: &str) -> Option<(Self, &str)> {
         let mut verb = Self::default();
         let mut rest = text;
-        loop {
-            let flag = match rest.chars().next()? {
-                '+' => &mut verb.plus,
-                '-' => &mut verb.minus,
-                '#' => &mut verb.sharp,
-                '0' => &mut verb.zero,
-                ' ' => &mut verb.space,
-                _ => break,
-            };
-            *flag = true;
-            rest = &rest[1..];
-        }
+        (verb.shape, rest) = Shape::flags(rest);
         let number = |rest: &mut &str| {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let (number, after) = rest.split_at(digits);
             *rest = after;
             number.parse::<usize>().ok().map(|number| number.min(MAX_WIDTH))
         };
-        verb.width = number(&mut rest);
+        verb.shape.width = number(&mut rest);
         if let Some(after) = rest.strip_prefix('.') {
             rest = after;
-            verb.precision = Some(number(&mut rest).unwrap_or(0));
+            verb.shape.precision = Some(number(&mut rest).unwrap_or(0));
         }
         if let Some(after) = rest.strip_prefix('[') {
             rest = after;
@@ -116,72 +100,32 @@ impl Verb {
 
     fn write(&self, value: &Value) -> BakeResult<String> {
         Ok(match self.letter {
-            'v' if self.sharp => value.to_json().to_string(),
+            'v' if self.shape.sharp => value.to_json().to_string(),
             'v' => value.to_string(),
             't' => value.to_bool()?.to_string(),
-            's' => self.cut(value.to_text()?),
-            'q' => serde_json::Value::String(self.cut(value.to_text()?)).to_string(),
+            's' => self.shape.cut(&value.to_text()?),
+            'q' => serde_json::Value::String(self.shape.cut(&value.to_text()?)).to_string(),
             'd' => self.integer(value, |integer| integer.to_string())?,
             'b' => self.integer(value, |integer| format!("{integer:b}"))?,
             'o' => self.integer(value, |integer| format!("{integer:o}"))?,
             'x' => self.integer(value, |integer| format!("{integer:x}"))?,
             'X' => self.integer(value, |integer| format!("{integer:X}"))?,
-            'f' => self.signed(value.to_number()?, |float| format!("{float:.*}", self.precision.unwrap_or(6))),
-            'e' => self.signed(value.to_number()?, |float| exponent(float, self.precision.unwrap_or(6), 'e')),
-            'E' => self.signed(value.to_number()?, |float| exponent(float, self.precision.unwrap_or(6), 'E')),
+            'f' => self.signed(value.to_number()?, |float| format!("{float:.*}", self.shape.precision.unwrap_or(6))),
+            'e' => self.signed(value.to_number()?, |float| exponent(float, self.shape.precision.unwrap_or(6), 'e')),
+            'E' => self.signed(value.to_number()?, |float| exponent(float, self.shape.precision.unwrap_or(6), 'E')),
             'g' | 'G' => self.signed(value.to_number()?, |float| float.to_string()),
             other => return Err(BakeError::new(format!("there is no verb `%{other}`"))),
         })
     }
 
-    fn cut(&self, text: String) -> String {
-        match self.precision {
-            Some(length) => text.chars().take(length).collect(),
-            None => text,
-        }
-    }
-
     fn integer(&self, value: &Value, digits: impl Fn(u128) -> String) -> BakeResult<String> {
         let number = value.to_number()?;
         let integer = number.integer().unwrap_or(number.float() as i128);
-        Ok(format!("{}{}", self.sign(integer < 0), digits(integer.unsigned_abs())))
+        Ok(format!("{}{}", self.shape.sign(integer < 0), digits(integer.unsigned_abs())))
     }
 
     fn signed(&self, number: Number, digits: impl Fn(f64) -> String) -> String {
         let float = number.float();
-        format!("{}{}", self.sign(float < 0.0), digits(float.abs()))
+        format!("{}{}", self.shape.sign(float < 0.0), digits(float.abs()))
     }
-
-    fn sign(&self, negative: bool) -> &'static str {
-        match negative {
-            true => "-",
-            false if self.plus => "+",
-            false if self.space => " ",
-            false => "",
-        }
-    }
-
-    fn pad(&self, text: String) -> String {
-        let missing = self.width.unwrap_or(0).saturating_sub(text.chars().count());
-        if missing == 0 {
-            return text;
-        }
-        if self.minus {
-            return text + &" ".repeat(missing);
-        }
-        if self.zero {
-            let sign = text.len() - text.trim_start_matches(['+', '-', ' ']).len();
-            return format!("{}{}{}", &text[..sign], "0".repeat(missing), &text[sign..]);
-        }
-        " ".repeat(missing) + &text
-    }
-}
-
-/// Go writes at least two digits of the exponent, and its sign.
-fn exponent(float: f64, precision: usize, letter: char) -> String {
-    let written = format!("{float:.precision$e}");
-    let (mantissa, exponent) = written.split_once('e').unwrap_or((&written, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}{letter}{sign}{:02}", exponent.abs())
 }

@@ -301,7 +301,9 @@ mod tests {
             ignore_cache: false,
         };
         let other: Platform = "linux/riscv64".parse().expect("a platform");
-        for (platform, expected) in [(None, Platform::host()), (Some("linux/s390x"), "linux/s390x".parse().expect("one"))] {
+        for (platform, expected) in
+            [(None, Platform::host()), (Some("linux/s390x"), "linux/s390x".parse().expect("one"))]
+        {
             let target = graph.add(run(platform, Some(script.clone())));
             let steps = Steps::new(&graph, target, &other, &Origins::default());
             let op = &steps.config["llbDefinition"][0]["op"];

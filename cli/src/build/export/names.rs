@@ -42,13 +42,12 @@ impl Exporter<'_> {
         let several = self.result.is_multi();
         let form = self.form(&image.image, made);
         let list = made.platforms.iter().map(|(platform, id)| (platform.to_string(), *id));
-        let named =
-            Named {
-                platforms: if several { list.collect() } else { Vec::new() },
-                form: form.text()?,
-                blobs: form.blobs(),
-                ..Named::one(default)
-            };
+        let named = Named {
+            platforms: if several { list.collect() } else { Vec::new() },
+            form: form.text()?,
+            blobs: form.blobs(),
+            ..Named::one(default)
+        };
         for name in self.names_of(image, made)? {
             self.store.set_name(&name, &named)?;
             step.note(format!("naming to {name}"));

@@ -61,7 +61,8 @@ pub(super) fn destinations(args: &BuildArgs, output: &ImageOutput) -> CliResult<
     }
     if found.is_empty() {
         return Err(CliError::Usage(
-            "an image is pushed under its names, and this one has none: give it one with -t HOST/NAME (tags in bake)".into(),
+            "an image is pushed under its names, and this one has none: give it one with -t HOST/NAME (tags in bake)"
+                .into(),
         ));
     }
     Ok(found)

@@ -16,8 +16,8 @@ use builder_cache::{DiffId, Snapshot, Store};
 use builder_executor::op::CarriedMounts;
 use builder_image::compress::{Compression, Encoding};
 use builder_image::remote_cache::{
-    Backend, Bases, Error, GhaBackend, Imports, LocalBackend, Mode, RegistryBackend, S3Backend, SendOptions, SentMount, SharedRecords, Target, collect,
-    inline, is_guarded, open, send,
+    Backend, Bases, Error, GhaBackend, Imports, LocalBackend, Mode, RegistryBackend, S3Backend, SendOptions, SentMount,
+    SharedRecords, Target, collect, inline, is_guarded, open, send,
 };
 use builder_solver::{CacheKey, Graph, Op, Source, VertexId};
 use serde_json::Value;
@@ -77,17 +77,25 @@ impl SharedCaches {
                     }
                 }
             }
-            let asked = args.arguments.iter().rev().find_map(|argument| argument.strip_prefix(INLINE)?.strip_prefix('='));
+            let asked =
+                args.arguments.iter().rev().find_map(|argument| argument.strip_prefix(INLINE)?.strip_prefix('='));
             inline[position] |= asked.and_then(truth).unwrap_or(false);
         }
-        let twice = to.iter().enumerate().find(|(number, (cache, _))| {
-            to.iter().take(*number).any(|(other, _)| other.place == cache.place)
-        });
+        let twice = to
+            .iter()
+            .enumerate()
+            .find(|(number, (cache, _))| to.iter().take(*number).any(|(other, _)| other.place == cache.place));
         if let Some((_, (cache, _))) = twice {
             let message = format!("--cache-to: {} is written twice, in different ways", cache.place);
             return Err(CliError::Usage(message));
         }
-        Ok(Self { from, to, inline, imports: Arc::default(), with_mounts: requests.iter().any(|request| request.args.cache_mounts) })
+        Ok(Self {
+            from,
+            to,
+            inline,
+            imports: Arc::default(),
+            with_mounts: requests.iter().any(|request| request.args.cache_mounts),
+        })
     }
 
     /// Begins to open the caches that were named.
@@ -322,11 +330,7 @@ fn backend(global: &Global, place: &Place) -> CliResult<Arc<dyn Backend>> {
 }
 
 /// Opens a cache. One that is not there, or not to be used, is a warning: then the steps run.
-fn import(
-    global: &Global,
-    place: &Place,
-    progress: &Progress,
-) -> Vec<builder_image::remote_cache::Opened> {
+fn import(global: &Global, place: &Place, progress: &Progress) -> Vec<builder_image::remote_cache::Opened> {
     let step = progress.step(&format!("importing cache manifest from {place}"));
     let opened = backend(global, place).and_then(|backend| Ok(open(&backend)?));
     match opened {

@@ -207,15 +207,13 @@ impl Options {
             Ok(compression) => compression,
         };
         let highest = compression.highest_level();
-        let level = match level {
-            None => None,
-            Some(text) => Some(
-                text.parse::<u8>()
-                    .ok()
-                    .filter(|level| *level <= highest)
-                    .ok_or_else(|| format!("compression-level takes 0 to {highest} for {compression}, not `{text}`"))?,
-            ),
-        };
+        let level =
+            match level {
+                None => None,
+                Some(text) => Some(text.parse::<u8>().ok().filter(|level| *level <= highest).ok_or_else(|| {
+                    format!("compression-level takes 0 to {highest} for {compression}, not `{text}`")
+                })?),
+            };
         Ok(Some(Encoding { compression, level }))
     }
 

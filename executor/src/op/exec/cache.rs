@@ -69,7 +69,8 @@ async fn take_one(
                 match carried.map(|carried| carried.fill(&key, directory)) {
                     None | Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        let note = format!("the cache mount {name} begins without what was to be carried to it: {error}\n");
+                        let note =
+                            format!("the cache mount {name} begins without what was to be carried to it: {error}\n");
                         log.write_blocking(LogStream::Stderr, note.into_bytes());
                         empty(directory)?;
                     }

@@ -1,0 +1,60 @@
+//! What comes of a shared cache is what would have been made here, to the last byte.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{from, machines, project, ran, set, text, to};
+use crate::kit::{Lab, Ran};
+
+/// Builds at a fixed time.
+#[track_caller]
+fn build(lab: &Lab, context: &Path, args: &[&str]) -> Ran {
+    let fixed = ["build", "--progress=plain", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    lab.ok(&[&fixed, args, &[text(context)]].concat())
+}
+
+/// The digest of the manifest that an output has.
+#[track_caller]
+fn made(lab: &Lab, context: &Path, output: &str, more: &[&str]) -> (String, Ran) {
+    let (file, archive) = (lab.path().join("metadata.json"), lab.path().join("image.tar"));
+    let output = output.replace("DEST", text(&archive));
+    let ran = build(lab, context, &[&["-o", &output, "--metadata-file", text(&file)], more].concat());
+    let said: Value = serde_json::from_slice(&fs::read(&file).expect("it was written")).expect("it is JSON");
+    (said["containerimage.digest"].as_str().expect("a digest").to_owned(), ran)
+}
+
+#[test]
+fn an_image_from_a_cache_is_the_one_that_is_built() {
+    for (output, packed) in [
+        ("type=image,name=app", ""),
+        ("type=image,name=app", ",compression=zstd"),
+        ("type=image,name=app,compression=zstd", ",compression=gzip,compression-level=9"),
+        ("type=image,name=app,rewrite-timestamp=true", ""),
+        ("type=image,name=app,rewrite-timestamp=true", ",compression=zstd"),
+        ("type=oci,dest=DEST,rewrite-timestamp=true,compression=estargz", ",compression=zstd"),
+        ("type=image,name=app,compression=estargz", ""),
+        ("type=oci,dest=DEST,compression=estargz,force-compression=true", ",compression=uncompressed"),
+        ("type=docker,dest=DEST", ",compression=gzip"),
+    ] {
+        let [one, two] = machines();
+        let cache = one.path().join("cache");
+        let (context, same) = (project(&one, "int main"), project(&two, "int main"));
+        let (local, _) = made(&one, &context, output, &[&to(&cache, &format!(",mode=max{packed}"))]);
+        let (shared, cold) = made(&two, &same, output, &[&from(&cache)]);
+        assert_eq!(ran(&cold), set(&[]), "{output} {packed}");
+        assert_eq!(shared, local, "{output} {packed}");
+    }
+}
+
+#[test]
+fn what_was_rewritten_once_is_rewritten_from_a_cache() {
+    // The first build gives the files of the cache the time that they have; the image is of an earlier one.
+    let [one, two] = machines();
+    let cache = one.path().join("cache");
+    let (context, same) = (project(&one, "int main"), project(&two, "int main"));
+    build(&one, &context, &["-t", "app", &to(&cache, ",mode=max")]);
+    build(&two, &same, &["-o", "type=image,name=app,rewrite-timestamp=true", &from(&cache)]);
+    assert_eq!(two.shell("stat -c %Y /app /done"), "1000000000\n1000000000\n");
+}
