@@ -23,7 +23,7 @@ use crate::container::{self, ContainerId};
 use crate::error::{At, Error, Result};
 use crate::id::{BlobDigest, LayerId};
 use crate::layer::{decode_chain, id_of, layer_directory};
-use crate::lock::{self, Wait};
+use crate::lock::{self, KeyLock, Wait};
 use crate::mount;
 use crate::prune;
 use crate::schema::BOOT_TABLES;
@@ -82,6 +82,12 @@ impl Store {
         })?;
         self.fold_log();
         Ok(())
+    }
+
+    /// The right to flush in the background. `None` when another process has it: it looks once more after it has given
+    /// it back, and finds what is there by now.
+    pub fn try_lock_flush(&self) -> Result<Option<KeyLock>> {
+        KeyLock::try_take(&self.root().join("locks").join("flush"))
     }
 
     /// For each table the number of the newest row that is not durable, or 0.

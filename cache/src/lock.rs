@@ -87,6 +87,10 @@ impl KeyLock {
     pub(crate) fn take(path: &Path) -> Result<Self> {
         Ok(Self { _file: LockFile::take(path)? })
     }
+
+    pub(crate) fn try_take(path: &Path) -> Result<Option<Self>> {
+        Ok(LockFile::try_take(path)?.map(|file| Self { _file: file }))
+    }
 }
 
 impl Store {
@@ -97,7 +101,7 @@ impl Store {
 
     /// Takes the lock if nobody has it.
     pub fn try_lock_key(&self, key: &CacheKey) -> Result<Option<KeyLock>> {
-        Ok(LockFile::try_take(&self.key_path(key))?.map(|file| KeyLock { _file: file }))
+        KeyLock::try_take(&self.key_path(key))
     }
 
     fn key_path(&self, key: &CacheKey) -> PathBuf {

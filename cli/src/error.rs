@@ -1,7 +1,7 @@
 //! From errors of the libraries to what a person reads, and to exit codes.
 //!
 //! 0 success · 1 the thing could not be done · 2 the command line is wrong · anything else is the exit code of the
-//! process that `run` ran.
+//! process that `run` ran; 125 when it could not run it.
 
 use std::fmt;
 

@@ -120,6 +120,15 @@ pub(crate) fn full_name(text: &str) -> CliResult<String> {
     }
 }
 
+/// The full form of a new name. A digest belongs to what it is the digest of.
+pub(crate) fn new_name(text: &str) -> CliResult<String> {
+    let name = full_name(text)?;
+    if name.contains('@') {
+        return Err(CliError::message("refusing to create a tag with a digest reference"));
+    }
+    Ok(name)
+}
+
 /// The bytes of an image's config, verified.
 pub(crate) fn config_bytes(store: &Store, id: &BlobDigest) -> CliResult<Vec<u8>> {
     store

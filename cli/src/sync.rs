@@ -42,6 +42,10 @@ pub(crate) fn after_build(global: &Global, opened: &Store, durability: Durabilit
     if durability == Durability::Build {
         return Ok(opened.sync()?);
     }
+    // Many commands in a row need no process each.
+    if opened.try_lock_flush()?.is_none() {
+        return Ok(());
+    }
     let executable = std::env::current_exe()?;
     let started = Command::new(executable)
         .arg("--root")

@@ -50,15 +50,32 @@ impl Platform {
         if (&self.os, &self.architecture) != (&other.os, &other.architecture) {
             return None;
         }
-        Some(match (&self.variant, &other.variant) {
+        Some(match (self.meant_variant(), other.meant_variant()) {
             (mine, theirs) if mine == theirs => 3,
-            // The first 64-bit ARM needs no name.
-            (Some(mine), None) if mine == "v8" => 3,
-            (None, Some(theirs)) if theirs == "v8" => 3,
             (_, None) => 2,
             (Some(mine), Some(theirs)) if theirs < mine => 1,
             _ => return None,
         })
+    }
+
+    /// The variant that counts: the first of an architecture needs no name, and ARM without one is the seventh, as
+    /// containerd has it.
+    fn meant_variant(&self) -> Option<&str> {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("arm", None | Some("")) => Some("v7"),
+            ("arm64", Some("v8")) | ("amd64", Some("v1")) | (_, Some("")) => None,
+            (_, variant) => variant,
+        }
+    }
+
+    /// Whether an image for `other` is just what is meant, and not only something that runs here, too.
+    pub fn is(&self, other: &Self) -> bool {
+        self.fit(other) == Some(3)
+    }
+
+    /// Whether an image for `other` runs here.
+    pub fn accepts(&self, other: &Self) -> bool {
+        self.fit(other).is_some()
     }
 
     /// The position of what fits best; the first of equals.
@@ -103,6 +120,10 @@ mod tests {
             ("linux/arm64/v8", "linux/arm64", Some(0)),
             ("linux/arm/v7", "linux/arm/v5 linux/arm/v7 linux/arm/v6", Some(1)),
             ("linux/arm/v6", "linux/arm/v7 linux/arm/v5", Some(1)),
+            ("linux/arm/v6", "linux/arm", None),
+            ("linux/arm/v7", "linux/arm/v6 linux/arm", Some(1)),
+            ("linux/amd64/v1", "linux/amd64/v2 linux/amd64", Some(1)),
+            ("linux/amd64/v2", "linux/amd64/v3 linux/amd64", Some(1)),
             ("linux/amd64", "linux/amd64 linux/amd64", Some(0)),
             ("linux/amd64", "unknown/unknown linux/amd64", Some(1)),
         ];

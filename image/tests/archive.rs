@@ -118,6 +118,41 @@ fn several_images_share_blobs_and_keep_their_names() {
 }
 
 #[test]
+fn a_digest_names_only_what_has_it() {
+    let scratch = scratch();
+    let store = store(&scratch);
+    let id = image(&store, &[&|tree| tree.file("mine", "").done()]).id;
+    let list = files(&saved(&store, &[(id, &["app"])], &SaveOptions::default()));
+    let json_of = |path: &str| -> Value {
+        serde_json::from_slice(&list.iter().find(|(name, _)| name == path).unwrap().1).unwrap()
+    };
+    let (index, docker) = (json_of("index.json"), json_of("manifest.json"));
+    let own = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let foreign = BlobDigest::of(b"another one").to_string();
+    for (number, (digest, layout, expected)) in
+        [(&own, true, 1), (&foreign, true, 0), (&own, false, 0), (&foreign, false, 0)].into_iter().enumerate()
+    {
+        let name = format!("docker.io/library/debian@{digest}");
+        let (mut index, mut docker) = (index.clone(), docker.clone());
+        index["manifests"][0]["annotations"]["io.containerd.image.name"] = json!(name);
+        docker[0]["RepoTags"] = json!([name]);
+        let mut list = list.clone();
+        list.retain(|(path, _)| layout || path != "index.json");
+        for (path, bytes) in &mut list {
+            match path.as_str() {
+                "index.json" => *bytes = index.to_string().into_bytes(),
+                "manifest.json" => *bytes = docker.to_string().into_bytes(),
+                _ => {}
+            }
+        }
+        let fresh = Store::open(&scratch.path().join(number.to_string())).unwrap();
+        let loaded = load(&fresh, &tar_of(&list)[..], &LoadOptions::default()).unwrap();
+        assert_eq!((loaded[0].id, loaded[0].names.len()), (id, expected), "{name} {layout}");
+        assert_eq!(fresh.image_by_name(&name).unwrap().is_some(), expected == 1, "{name} {layout}");
+    }
+}
+
+#[test]
 fn a_name_that_moves_tells_what_it_named() {
     let scratch = scratch();
     let store = store(&scratch);

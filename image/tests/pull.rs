@@ -151,7 +151,7 @@ fn push_index(to: &Repository, name: &str, manifests: &[(&str, BlobDigest)]) -> 
             let mut parts = platform.split('/');
             json!({
                 "mediaType": MANIFEST, "digest": digest.to_string(), "size": size,
-                "platform": { "os": parts.next(), "architecture": parts.next() },
+                "platform": { "os": parts.next(), "architecture": parts.next(), "variant": parts.next() },
             })
         })
         .collect();
@@ -424,6 +424,36 @@ fn an_index_is_looked_through_for_what_fits() {
     pull::name(&store, &full, full.tag(), &image).unwrap();
     let named = store.name(&full.to_string()).unwrap().unwrap();
     assert_eq!((named.platforms.len(), named.image), (0, image.id));
+}
+
+#[test]
+fn variants_that_no_config_tells_stay_apart_even_when_pulled_at_once() {
+    let real = RealRegistry::start();
+    let to = repository(&real.reference("app"));
+    let image = |text| Image { platform: "linux/arm", ..Image::new().layer(&[("name", 0o644, text)]) };
+    let [six, seven] = ["v6", "v7"].map(|text| image(text).push(&to, None));
+    push_index(&to, "all", &[("linux/arm/v6", six), ("linux/arm/v7", seven)]);
+    let full = reference(&real.reference("app:all"));
+    for _ in 0..5 {
+        let scratch = scratch();
+        let store = store(&scratch);
+        thread::scope(|scope| {
+            for (variant, manifest) in [("v6", six), ("v7", seven)] {
+                let (store, to, full) = (&store, &to, &full);
+                scope.spawn(move || {
+                    let platform =
+                        Platform { architecture: "arm".to_owned(), variant: Some(variant.to_owned()), ..host() };
+                    let found = pull::resolve_with(store, to, &tag("all"), &platform).unwrap();
+                    assert_eq!((found.manifest.digest, &found.platform), (manifest, &platform));
+                    pull::name(store, full, full.tag(), &pull::register(store, &found).unwrap()).unwrap();
+                });
+            }
+        });
+        let mut platforms = store.name(&full.to_string()).unwrap().unwrap().platforms;
+        platforms.sort();
+        let platforms: Vec<_> = platforms.iter().map(|(platform, _)| platform.as_str()).collect();
+        assert!(platforms == ["linux/arm/v6", "linux/arm/v7"], "{platforms:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
-use builder_cache::{BlobDigest, Provider, Store};
+use builder_cache::{BlobDigest, NewImage, Provider, Store};
 use builder_image::archive::{MediaTypes, SaveImage, SaveOptions, SavePlatform, describe};
 use builder_image::compress::Compression;
 use builder_image::pull::{self, LayerProvider, Registered, RegistryOrigin};
@@ -273,4 +273,41 @@ fn layers_that_are_not_here_go_from_registry_to_registry() {
     assert_eq!((sent.digest(), notes.count(|state| *state == State::Done)), (pushed.digest(), 3));
     check(&other.repository("far"), &Which::Tag(tag("1")));
     assert!(fs::exists(other.registry.data()).unwrap());
+}
+
+#[test]
+fn an_image_that_was_not_fetched_keeps_its_own_blobs() {
+    let (dir, server) = (scratch(), Server::start());
+    let origin = store(&dir);
+    let id = rich_image(&origin).id;
+    let zstd = SaveOptions { compression: Compression::Zstd, ..SaveOptions::default() };
+    push(&origin, id, &zstd, &server.repository("one")).unwrap();
+    // The same tars, as other blobs, in an image with another config.
+    let known = origin.image(&id).unwrap().unwrap();
+    let mut config: Value = serde_json::from_slice(&origin.read_blob(&id, 1 << 20).unwrap()).unwrap();
+    config["author"] = "another".into();
+    let other = origin.put_blob(config.to_string().as_bytes()).unwrap();
+    origin
+        .put_image(&NewImage {
+            id: other,
+            snapshot: known.snapshot,
+            diff_ids: known.diff_ids,
+            manifest: None,
+            created_ms: known.created_ms,
+            size: known.size,
+            target: None,
+        })
+        .unwrap();
+    let (pushed, _) = push(&origin, other, &gzip(), &server.repository("two")).unwrap();
+
+    let dir = scratch();
+    let store = store(&dir);
+    for name in ["one", "two"] {
+        let resolved = pull::resolve(&server.repository(name), &Which::Tag(tag("1")), &Platform::host()).unwrap();
+        let found = pull::register(&store, &resolved).unwrap();
+        assert_eq!(store.absent(&found.snapshot).unwrap().len(), 2);
+    }
+    let (sent, notes) = push(&store, other, &gzip(), &server.repository("copy")).unwrap();
+    assert_eq!(sent.digest(), pushed.digest());
+    assert_eq!(notes.count(|state| *state == State::Mounted { from: "two".to_owned() }), 2);
 }

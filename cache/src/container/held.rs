@@ -206,7 +206,8 @@ impl Store {
             return Ok(None);
         }
         let found = self.read(|db| {
-            let mut select = db.prepare_cached("SELECT finished_ms IS NOT NULL, remove FROM containers WHERE id = ?")?;
+            let mut select =
+                db.prepare_cached("SELECT finished_ms IS NOT NULL, remove FROM containers WHERE id = ?")?;
             Ok(select.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         })?;
         let Some((ended, remove)) = found else {

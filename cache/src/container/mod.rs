@@ -147,7 +147,8 @@ impl Store {
     /// Removes those of `run --rm` that were killed with their builder.
     pub(crate) fn sweep_passing(&self) -> Result<()> {
         let ids = self.read(|db| {
-            let mut select = db.prepare_cached("SELECT id FROM containers INDEXED BY containers_passing WHERE remove = 1")?;
+            let mut select =
+                db.prepare_cached("SELECT id FROM containers INDEXED BY containers_passing WHERE remove = 1")?;
             let ids = select.query_map([], |row| Ok(ContainerId::from_bytes(row.get(0)?)))?;
             Ok(ids.collect::<rusqlite::Result<Vec<_>>>()?)
         })?;
@@ -200,9 +201,8 @@ impl Store {
                 "SELECT version, id, pid IS NOT NULL FROM containers INDEXED BY containers_unsynced
                  WHERE boot IS NOT NULL AND remove = 0 AND finished_ms IS NOT NULL",
             )?;
-            let rows = select.query_map([], |row| {
-                Ok((row.get(0)?, ContainerId::from_bytes(row.get(1)?), row.get(2)?))
-            })?;
+            let rows =
+                select.query_map([], |row| Ok((row.get(0)?, ContainerId::from_bytes(row.get(1)?), row.get(2)?)))?;
             Ok(rows.collect::<rusqlite::Result<Vec<(i64, ContainerId, bool)>>>()?)
         })?;
         let mut resting = Vec::new();

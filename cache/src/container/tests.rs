@@ -110,7 +110,8 @@ fn one_that_goes_with_its_end_goes_when_it_was_killed() {
     ];
     for (number, look) in looks.into_iter().enumerate() {
         assert!(look(&store, killed("one")), "{number}");
-        let rows: i64 = store.read(|db| Ok(db.query_row("SELECT count(*) FROM containers", [], |row| row.get(0))?)).unwrap();
+        let rows: i64 =
+            store.read(|db| Ok(db.query_row("SELECT count(*) FROM containers", [], |row| row.get(0))?)).unwrap();
         assert_eq!((rows, directories(root.path())), (0, 0), "{number}");
     }
 }

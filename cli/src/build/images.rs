@@ -32,6 +32,8 @@ pub(crate) struct StoreImages<'a>(pub(crate) &'a Store);
 /// What the store knows of a reference.
 enum Lookup {
     Found(Box<ResolvedImage>),
+    /// An image that runs on the platform; there may be one that is made for it (`linux/arm/v6` and `linux/arm/v7`).
+    Close(Box<ResolvedImage>),
     /// Nothing, or an image for another platform; what to say when nobody else knows more.
     Missing(ResolveError),
 }
@@ -60,10 +62,14 @@ impl StoreImages<'_> {
             None => return Ok(Lookup::Missing(missing(reference, &full))),
         };
         let config = store::config(self.0, &found.id).map_err(|error| fail(&error))?;
-        if let Some(wanted) = platform {
-            let wanted: Platform = wanted.parse().map_err(|error| fail(&CliError::message(error)))?;
+        let mut is_close = false;
+        if let Some(text) = platform {
+            let wanted: Platform = text.parse().map_err(|error| fail(&CliError::message(error)))?;
             let is = config.platform();
-            if (&wanted.os, &wanted.architecture) != (&is.os, &is.architecture) && !is.architecture.is_empty() {
+            let exact = pull::platform(platform).map_err(|error| fail(&error))?;
+            let own = pull::platform_of(self.0, &name, &found.id).map_err(|error| fail(&error))?;
+            is_close = !exact.is(&own);
+            if !exact.accepts(&own) && !is.architecture.is_empty() {
                 let named = self.0.name(&name).map_err(|error| fail(&error.into()))?;
                 let platforms = named.map(|named| named.platforms).unwrap_or_default();
                 let there: Vec<String> = platforms.into_iter().map(|(platform, _)| platform).collect();
@@ -78,14 +84,15 @@ impl StoreImages<'_> {
                 }));
             }
         }
-        Ok(Lookup::Found(Box::new(ResolvedImage { id: found.id.to_string(), reference: full, config })))
+        let image = Box::new(ResolvedImage { id: found.id.to_string(), reference: full, config });
+        Ok(if is_close { Lookup::Close(image) } else { Lookup::Found(image) })
     }
 }
 
 impl Images for StoreImages<'_> {
     fn resolve(&self, reference: &str, platform: Option<&str>) -> Result<ResolvedImage, ResolveError> {
         match self.look_up(reference, platform)? {
-            Lookup::Found(image) => Ok(*image),
+            Lookup::Found(image) | Lookup::Close(image) => Ok(*image),
             Lookup::Missing(error) => Err(error),
         }
     }
@@ -164,7 +171,7 @@ impl<'a> BaseImages<'a> {
         let policy = self.policy.get();
         let missing = |(name, platform): &&(String, String)| {
             let here = || StoreImages(self.asker.store).look_up(name, Some(platform));
-            policy.asks_first() || matches!(here(), Ok(Lookup::Missing(_)))
+            policy.asks_first() || matches!(here(), Ok(Lookup::Missing(_) | Lookup::Close(_)))
         };
         let unknown = |(reference, platform): &(Reference, String)| {
             let question = (reference.to_string(), Some(platform.clone()));
@@ -273,6 +280,12 @@ impl Images for BaseImages<'_> {
         }
         let missing = match here.look_up(name, platform)? {
             Lookup::Found(image) => return Ok(*image),
+            Lookup::Close(image) => {
+                // What the registry says counts, and when it has no answer, what is here will do.
+                let asks = policy != PullPolicy::Never && refused.is_none();
+                let better = reference.filter(|_| asks).and_then(|reference| self.ask(&reference, platform).ok());
+                return Ok(better.unwrap_or(*image));
+            }
             Lookup::Missing(error) => error,
         };
         let Some(reference) = reference.filter(|_| policy != PullPolicy::Never) else { return Err(missing) };

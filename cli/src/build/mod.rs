@@ -164,8 +164,7 @@ fn build(
     let mut solution = match solved {
         Ok(solution) => solution,
         Err(error) => {
-            // A copy that is still going on is not waited for; what it wrote is swept up by the next builder.
-            runtime.shutdown_background();
+            solving::end(runtime);
             return Err(error);
         }
     };

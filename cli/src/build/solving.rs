@@ -23,12 +23,22 @@ const EVENTS: usize = 1024;
 /// How long steps may take to end after Ctrl-C.
 const GRACE: Duration = Duration::from_millis(1500);
 
+/// How long they may take after that to be gone.
+const LAST_GRACE: Duration = Duration::from_millis(200);
+
 /// The threads that wait.
 pub(super) fn runtime() -> CliResult<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the threads of the builder can't be started")?)
+}
+
+/// Ends the threads of a build that failed. What is over but not yet gone (the writer of records, tasks that gave their
+/// answer a moment ago) still holds the store, whose last holder removes what was being written. A copy that goes on is
+/// waited for no longer than Ctrl-C waits; what it wrote is swept up by the next builder.
+pub(super) fn end(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(if signals::is_interrupted() { LAST_GRACE } else { GRACE });
 }
 
 /// Solves the targets.

@@ -36,7 +36,7 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &ImportArgs) -> CliResult<u8> {
-    let name = args.name.as_deref().map(store::full_name).transpose()?;
+    let name = args.name.as_deref().map(store::new_name).transpose()?;
     let durability = sync::durability()?;
     let store = store::open(global)?;
     let lease = store.lease()?;

@@ -4,8 +4,8 @@ use builder_image::{Platform, Reference};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Global;
 use super::images::timestamp;
+use super::{Global, container};
 use crate::error::CliResult;
 use crate::registry::{RegistryArgs, client_for};
 use crate::store::Found;
@@ -28,12 +28,22 @@ pub(crate) struct InspectArgs {
     platform: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
-    /// Names, ids, or beginnings of ids
+    /// Names, ids, or beginnings of ids; of containers, too, when the command is `builder inspect`
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
 
+/// `builder image inspect`: images only.
 pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
+    inspect(global, args, false)
+}
+
+/// `builder inspect`: a container, or else an image, as in Docker.
+pub(crate) fn run_any(global: &Global, args: &InspectArgs) -> CliResult<u8> {
+    inspect(global, args, true)
+}
+
+fn inspect(global: &Global, args: &InspectArgs, containers: bool) -> CliResult<u8> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;
     if args.remote {
         return run_remote(global, args, format.as_ref());
@@ -41,6 +51,13 @@ pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
     let store = store::open(global)?;
     let mut all = Vec::new();
     for name in &args.images {
+        if containers
+            && !args.raw
+            && let Ok(Some(container)) = crate::containers::try_find(&store, name)
+        {
+            all.push(container::inspect::described(&store, &container)?);
+            continue;
+        }
         let found = store::find(&store, name)?;
         if args.raw {
             let bytes = store::config_bytes(&store, &found.image.id)?;
@@ -57,13 +74,13 @@ pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
 }
 
 /// `--format`.
-enum Format {
+pub(super) enum Format {
     Json,
     Each(Template),
 }
 
 impl Format {
-    fn parse(text: &str) -> CliResult<Self> {
+    pub(super) fn parse(text: &str) -> CliResult<Self> {
         if text == "json" {
             return Ok(Self::Json);
         }
@@ -71,7 +88,7 @@ impl Format {
     }
 }
 
-fn tell(all: Vec<Value>, format: Option<&Format>) -> CliResult<()> {
+pub(super) fn tell(all: Vec<Value>, format: Option<&Format>) -> CliResult<()> {
     match format {
         None => output::result(&format!("{:#}\n", Value::Array(all))),
         Some(Format::Json) => output::result(&format!("{}\n", Value::Array(all))),

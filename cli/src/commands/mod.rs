@@ -158,7 +158,7 @@ impl Cli {
             Command::Container(command) => container::run(global, command),
             Command::Images(args) => images::run(global, &args),
             Command::Image(command) => image::run(global, command),
-            Command::Inspect(args) => inspect::run(global, &args),
+            Command::Inspect(args) => inspect::run_any(global, &args),
             Command::History(args) => history::run(global, &args),
             Command::Tag(args) => tag::run(global, &args),
             Command::Rmi(args) => rmi::run(global, &args),

@@ -88,7 +88,7 @@ impl Removal<'_> {
         self.untag(name)?;
         let reference: Option<Reference> = name.parse().ok();
         if let Some(reference) = reference.filter(|reference| reference.digest().is_none()) {
-            self.digests_of(&reference, &image.names)?;
+            images.iter().try_for_each(|id| self.digests_of(&reference, id))?;
         }
         for id in images {
             if let Some(image) = self.store.image(&id)?
@@ -101,21 +101,16 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// With the last tag of a repository, the names with a digest go that it left there.
-    fn digests_of(&mut self, removed: &Reference, names: &[String]) -> CliResult<()> {
-        let repository = removed.name();
-        let gone = removed.to_string();
-        let mut digests = Vec::new();
-        for name in names.iter().filter(|name| **name != gone) {
-            let Ok(reference) = name.parse::<Reference>() else { continue };
-            if reference.name() != repository {
-                continue;
-            }
-            if reference.digest().is_none() {
-                return Ok(());
-            }
-            digests.push(name);
+    /// With the last tag that a repository has for an image, the names with a digest go that it left there.
+    fn digests_of(&mut self, removed: &Reference, id: &BlobDigest) -> CliResult<()> {
+        let Some(image) = self.store.image(id)? else { return Ok(()) };
+        let of_repository =
+            |name: &&String| name.parse::<Reference>().ok().filter(|reference| reference.name() == removed.name());
+        let mut others = image.names.iter().chain(&image.platform_of);
+        if others.any(|name| of_repository(&name).is_some_and(|reference| reference.digest().is_none())) {
+            return Ok(());
         }
+        let digests: Vec<&String> = image.names.iter().filter(|name| of_repository(name).is_some()).collect();
         digests.into_iter().try_for_each(|name| self.untag(name))
     }
 

@@ -1,6 +1,8 @@
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use builder_cache::{ContainerId, Error as StoreError, HeldContainer, Image, Lease, NewContainer, Store};
 use builder_executor::container::{Container, ContainerOptions, NotStarted, Volume};
 use builder_executor::op::OpError;
@@ -20,7 +22,7 @@ use crate::{output, store, sync};
 /// Runs a command in a new container. The container stays when the command has ended, until `builder rm`; with --rm it
 /// is gone then, and what it wrote with it.
 #[derive(Debug, Args)]
-#[command(override_usage = "builder run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...")]
+#[command(override_usage = "builder run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...", disable_help_flag = true)]
 pub(crate) struct RunArgs {
     /// Remove the container when it ends
     #[arg(long)]
@@ -40,6 +42,9 @@ pub(crate) struct RunArgs {
     /// Set a variable; without =VALUE it is passed on from the environment
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// Set the variables of a file, one NAME=VALUE a line; --env comes after it. Can be given several times
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
     /// Start in this directory of the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -53,11 +58,17 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
     /// The network: host (the default for now), or none
-    #[arg(long, value_name = "MODE", value_parser = ["default", "host", "none"], default_value = "default")]
+    #[arg(long, visible_alias = "net", value_name = "MODE", value_parser = ["default", "host", "none"], default_value = "default")]
     network: String,
     /// The container's host name
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
+    /// Write the container's id to this file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// When the registry is asked for the image: missing (when the store does not have it), always, newer (always, but
     /// the store will do when it does not answer), or never
     #[arg(long, value_name = "WHEN", default_value = "missing")]
@@ -81,17 +92,36 @@ impl RunArgs {
         self.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name))
     }
 
+    /// The variables that the command line sets, files first.
+    fn variables(&self) -> CliResult<Vec<String>> {
+        let mut all = Vec::new();
+        for path in &self.env_files {
+            all.extend(containers::variables(path)?);
+        }
+        all.extend(self.env.iter().cloned());
+        Ok(all)
+    }
+
     fn command(&self) -> &[String] {
         self.image_and_command.get(1..).unwrap_or_default()
     }
 }
 
+/// What fails before the command runs has an exit code of its own: others are the command's.
 pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
-    check_privilege()?;
-    if let Some(Err(error)) = args.container_name().map(containers::check_name) {
-        output::notice(&error.to_string());
-        return Ok(NOT_CREATED);
+    match run_in_container(global, args) {
+        Err(error @ CliError::Failed { .. }) => {
+            output::notice(&error.to_string());
+            Ok(NOT_CREATED)
+        }
+        result => result,
     }
+}
+
+fn run_in_container(global: &Global, args: &RunArgs) -> CliResult<u8> {
+    check_privilege()?;
+    args.container_name().map_or(Ok(()), containers::check_name)?;
+    let variables = args.variables()?;
     let durability = sync::durability()?;
     let store = store::open(global)?;
     let lease = store.lease()?;
@@ -104,7 +134,7 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
         ));
     }
     let id = ContainerId::random()?;
-    let options = options(args, &config, id)?;
+    let options = options(args, &config, id, &variables)?;
     let driver = driver(global, &store)?;
     let streams = match (args.interactive, args.tty) {
         (true, true) => Streams::Terminal { input: true },
@@ -112,7 +142,10 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
         (input, false) => Streams::Own { input },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let held = store.create_container(new_container(id, args, &found.image, &config, &options)?)?;
+    let held = store.create_container(new_container(id, args, &found.image, &config, &options, &variables)?)?;
+    if let Some(path) = &args.cidfile {
+        write_id(path, id)?;
+    }
     let code = runtime.block_on(attend(held, lease, &store, &driver, &found.image, &options, streams))?;
     if !args.rm {
         sync::after_build(global, &store, durability)?;
@@ -123,17 +156,23 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> CliResult<u8> {
 /// What `docker run` ends with when there is no container.
 const NOT_CREATED: u8 = 125;
 
+fn write_id(path: &Path, id: ContainerId) -> CliResult<()> {
+    let written = File::create_new(path).and_then(|mut file| file.write_all(id.to_string().as_bytes()));
+    Ok(written.with_context(|| format!("the container's id can't be written to {}", path.display()))?)
+}
+
 fn new_container(
     id: ContainerId,
     args: &RunArgs,
     image: &Image,
     config: &ImageConfig,
     options: &ContainerOptions,
+    variables: &[String],
 ) -> CliResult<NewContainer> {
     let description = Description {
         image: args.image().to_owned(),
         command: options.args.clone(),
-        config: committed_config(args, config)?,
+        config: committed_config(args, config, variables)?,
         hostname: options.hostname.clone(),
         mounts: options.volumes.iter().map(Mounted::from).collect(),
         remove: args.rm,
@@ -154,7 +193,7 @@ fn new_container(
 
 /// What the image's config would be if it had said all that the command line says: an image that is made of the
 /// container goes on with it.
-fn committed_config(args: &RunArgs, image: &ImageConfig) -> CliResult<ContainerConfig> {
+fn committed_config(args: &RunArgs, image: &ImageConfig, variables: &[String]) -> CliResult<ContainerConfig> {
     let mut config = image.inherit().config;
     // Instructions for whoever builds on the image; a container is no build.
     config.on_build.clear();
@@ -165,7 +204,7 @@ fn committed_config(args: &RunArgs, image: &ImageConfig) -> CliResult<ContainerC
     if !args.command().is_empty() {
         config.cmd = args.command().to_vec();
     }
-    set_env(&mut config.env, &args.env)?;
+    set_env(&mut config.env, variables)?;
     if let Some(user) = &args.user {
         config.user.clone_from(user);
     }
@@ -198,9 +237,8 @@ async fn attend(
         Ok(container) => container,
         Err(not) => {
             let NotStarted { error, held } = *not;
-            if let OpError::Store(error @ StoreError::ContainerName { .. }) = &error {
-                output::notice(&error.to_string());
-                return Ok(NOT_CREATED);
+            if let OpError::Store(StoreError::ContainerName { .. }) = &error {
+                return Err(error.into());
             }
             let told = container::ended(Err(error));
             held.never_ran(i32::from(told.as_ref().map_or(NOT_CREATED, |ended| ended.code)))?;
@@ -222,7 +260,7 @@ async fn attend(
 }
 
 /// The image's config with the command line's wishes on top.
-fn options(args: &RunArgs, config: &ImageConfig, id: ContainerId) -> CliResult<ContainerOptions> {
+fn options(args: &RunArgs, config: &ImageConfig, id: ContainerId, variables: &[String]) -> CliResult<ContainerOptions> {
     let image = &config.config;
     let (entrypoint, default_command) = match &args.entrypoint {
         // A new entrypoint does not get the arguments that were meant for the old one.
@@ -246,7 +284,7 @@ fn options(args: &RunArgs, config: &ImageConfig, id: ContainerId) -> CliResult<C
         set("TERM", "xterm");
     }
     set("HOSTNAME", &hostname);
-    set_env(&mut env, &args.env)?;
+    set_env(&mut env, variables)?;
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {
         env.push(format!("PATH={}", builder_executor::sandbox::DEFAULT_PATH));
     }

@@ -21,6 +21,6 @@ pub(crate) fn run(global: &Global, args: &TagArgs) -> CliResult<u8> {
         Some(name) => store.name(name)?,
         None => None,
     };
-    store.set_name(&store::full_name(&args.target)?, &named.unwrap_or_else(|| Named::one(found.image.id)))?;
+    store.set_name(&store::new_name(&args.target)?, &named.unwrap_or_else(|| Named::one(found.image.id)))?;
     Ok(0)
 }

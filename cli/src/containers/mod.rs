@@ -1,12 +1,14 @@
 //! Containers as people know them: how they were started, what they are called, how they are found.
 
 mod description;
+mod env_file;
 mod listing;
 mod name;
 
 use builder_cache::{Container, ContainerState, Store};
 
 pub(crate) use description::{Description, Mounted};
+pub(crate) use env_file::variables;
 pub(crate) use listing::{Ages, row};
 pub(crate) use name::{check_name, invent_names};
 
@@ -23,6 +25,14 @@ pub(crate) fn missing(text: &str) -> CliError {
         anyhow::anyhow!("no such container: {text}"),
         "`builder ps -a` lists the containers; those of `run --rm` are gone when they end",
     )
+}
+
+/// Fails when a container was removed while it was read: what was read is not all of it then. Rows go before files.
+pub(crate) fn still_there(store: &Store, container: &Container) -> CliResult<()> {
+    match store.container(&container.id)? {
+        Some(_) => Ok(()),
+        None => Err(CliError::message(format!("the container {} was removed meanwhile", container.name))),
+    }
 }
 
 /// The same as [`find`]; nothing when there is none.

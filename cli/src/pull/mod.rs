@@ -43,9 +43,10 @@ pub(crate) fn image(
         digest @ Which::Digest(_) => digest,
     };
     if let Which::Digest(digest) = &which
-        && let Some(known) = known(store, &repository, digest, platform)?
+        && is_known(store, &repository, digest, platform)?
+        && let Some(pulled) = named(store, reference, *digest, platform)?
     {
-        return named(store, reference, *digest, &known, platform);
+        return Ok(pulled);
     }
     let resolved = pull::resolve_with(store, &repository, &which, platform)?;
     let registered = pull::register(store, &resolved)?;
@@ -62,31 +63,42 @@ fn tag_of(reference: &Reference) -> Option<&builder_image::reference::Tag> {
     reference.tag().filter(|_| reference.digest().is_none())
 }
 
-/// What the store has under a digest of the repository, if there is one for the platform in it.
-fn known(
-    store: &Store,
-    repository: &Repository,
-    digest: &BlobDigest,
-    platform: &Platform,
-) -> Result<Option<Named>, Error> {
-    let Some(named) = store.name(&format!("{}@{digest}", repository.name()))? else { return Ok(None) };
-    Ok(on_platform(store, &named, platform).map(|_| named))
+/// Whether the store has what a digest of the repository means for the platform, and an index would offer nothing that
+/// fits better.
+fn is_known(store: &Store, repository: &Repository, digest: &BlobDigest, platform: &Platform) -> Result<bool, Error> {
+    let Some(named) = store.name(&format!("{}@{digest}", repository.name()))? else { return Ok(false) };
+    let Some((own, id)) = on_platform(store, &named, platform) else { return Ok(false) };
+    Ok(platform.is(&own) || store.image(&id)?.is_some_and(|image| image.manifest == Some(*digest)))
 }
 
 /// Which of the images that a name stands for is for a platform.
-fn on_platform(store: &Store, named: &Named, platform: &Platform) -> Option<BlobDigest> {
-    let images = if named.platforms.is_empty() {
-        vec![named.image]
+fn on_platform(store: &Store, named: &Named, platform: &Platform) -> Option<(Platform, BlobDigest)> {
+    let mut offers: Vec<(Platform, BlobDigest)> = if named.platforms.is_empty() {
+        vec![(of_config(store, &named.image).ok()?, named.image)]
     } else {
-        named.platforms.iter().map(|(_, id)| *id).collect()
+        listed(named)
     };
-    let mut offers = Vec::with_capacity(images.len());
-    for id in &images {
-        let config = store::config(store, id).ok()?;
-        let variant = Some(config.variant).filter(|variant| !variant.is_empty());
-        offers.push(Platform { os: config.os, architecture: config.architecture, variant });
-    }
-    platform.choose(&offers).and_then(|at| images.get(at).copied())
+    let at = platform.choose(offers.iter().map(|(offer, _)| offer))?;
+    Some(offers.swap_remove(at))
+}
+
+/// The images of a name for several platforms.
+fn listed(named: &Named) -> Vec<(Platform, BlobDigest)> {
+    named.platforms.iter().filter_map(|(text, id)| Some((self::platform(Some(text)).ok()?, *id))).collect()
+}
+
+/// What an image is for by its config.
+fn of_config(store: &Store, id: &BlobDigest) -> CliResult<Platform> {
+    let config = store::config(store, id)?;
+    let variant = Some(config.variant).filter(|variant| !variant.is_empty());
+    Ok(Platform { os: config.os, architecture: config.architecture, variant })
+}
+
+/// What an image that was found by a name is for.
+pub(crate) fn platform_of(store: &Store, name: &str, id: &BlobDigest) -> CliResult<Platform> {
+    let named = store.name(name)?;
+    let listed = named.iter().flat_map(listed).find(|(_, other)| other == id);
+    listed.map_or_else(|| of_config(store, id), |(platform, _)| Ok(platform))
 }
 
 /// The tag stands for what the digest stands for.
@@ -94,16 +106,12 @@ fn named(
     store: &Store,
     reference: &Reference,
     digest: BlobDigest,
-    known: &Named,
     platform: &Platform,
-) -> Result<Pulled, Error> {
-    let id = on_platform(store, known, platform).unwrap_or(known.image);
-    let mut changed = false;
-    if let Some(tag) = tag_of(reference) {
-        let before = store.set_name(&format!("{}:{tag}", reference.name()), known)?;
-        changed = before != Some(known.image);
-    }
-    Ok(Pulled { id, digest, changed })
+) -> Result<Option<Pulled>, Error> {
+    let tag = tag_of(reference);
+    let Some((known, before)) = pull::name_known(store, reference, tag, &digest)? else { return Ok(None) };
+    let id = on_platform(store, &known, platform).map_or(known.image, |(_, id)| id);
+    Ok(Some(Pulled { id, digest, changed: tag.is_some() && before != Some(known.image) }))
 }
 
 /// The name of a reference in the store: by digest when it has one.

@@ -79,8 +79,11 @@ impl<'a> Puller<'a> {
         let which = Which::of(reference).to_string();
         let which = which.trim_start_matches([':', '@']);
         self.voice.say(&format!("{which}: Pulling from {}\n", reference.repository()))?;
+        let name = super::store_name(reference);
+        let before = self.store.name(&name)?;
         let pulled = super::image(self.store, self.registry, reference, &self.platform)
             .map_err(|error| failed(reference, error))?;
+        let named = self.store.name(&name)?;
         let image = self.store.image(&pulled.id)?.ok_or_else(|| no_such_image(&reference.to_string()))?;
         let absent = self.store.absent(&image.snapshot)?;
         if !absent.is_empty() {
@@ -92,7 +95,16 @@ impl<'a> Puller<'a> {
         }
         let fetched = self.store.provide(&absent);
         self.transfers.finish();
-        fetched?;
+        if let Err(error) = fetched {
+            // The name goes on to stand for what can be used, unless somebody else gave it meanwhile.
+            if self.store.name(&name)? == named {
+                match &before {
+                    Some(before) => drop(self.store.set_name(&name, before)?),
+                    None => drop(self.store.untag(&name)?),
+                }
+            }
+            return Err(error.into());
+        }
         let familiar = reference.familiar();
         let is_new = pulled.changed || !absent.is_empty();
         let status = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
@@ -143,10 +155,8 @@ fn fitting(store: &Store, text: &str, platform: Option<&str>) -> CliResult<Optio
         Some(name) => crate::store::for_platform(store, name, image, Some(platform))?,
         None => image,
     };
-    let config = crate::store::config(store, &image.id)?;
-    let wanted = super::platform(Some(platform))?;
-    let fits = (config.os.as_str(), config.architecture.as_str()) == (&wanted.os, &wanted.architecture);
-    Ok(fits.then_some(Found { image, name }))
+    let own = super::platform_of(store, name.as_deref().unwrap_or_default(), &image.id)?;
+    Ok(super::platform(Some(platform))?.accepts(&own).then_some(Found { image, name }))
 }
 
 fn asked(global: &Global, store: &Store, text: &str, policy: PullPolicy, platform: Option<&str>) -> CliResult<Found> {

@@ -4,6 +4,8 @@ mod commit;
 mod copy;
 mod files;
 mod life;
+mod lines;
+mod passing;
 mod running;
 
 use std::process::Stdio;

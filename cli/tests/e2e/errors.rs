@@ -240,7 +240,7 @@ fn who_may_not_make_name_spaces_is_told_what_is_missing() {
     let root = lab.path().join("other");
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let ran = with_fewer_rights(&lab, &nobody, &["--root", root.to_str().expect("UTF-8"), "run", "busybox", "true"]);
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.code, 125, "{}", ran.stderr);
     ran.assert_stderr("root");
 }
 

@@ -255,6 +255,14 @@ fn a_tag_is_another_name_and_can_move() {
         assert_eq!(ran.code, code, "{target:?}");
         ran.assert_stderr(&format!("invalid reference `{target}`"));
     }
+    // What a digest names is what has that digest.
+    let digest = format!("app@{first}");
+    let ran = lab.run(&["tag", "app:1", &digest]);
+    assert_eq!(ran.code, 1);
+    ran.assert_stderr("refusing to create a tag with a digest reference");
+    let ran = lab.try_build(&lab.project("FROM scratch\nCOPY a /\n", &[("a", "")]), &["-t", &digest]);
+    assert_ne!(ran.code, 0);
+    ran.assert_stderr("leave it out");
     assert_eq!(lab.run(&["tag", "app"]).code, 2);
 }
 

@@ -410,6 +410,6 @@ fn the_config_is_complete_without_changes() {
     assert!(raw["created"].as_str().is_some_and(|text| text.starts_with("20") && text.ends_with('Z')), "{raw}");
     // There is no command, and what to do about that is said.
     let ran = lab.run(&["run", "base"]);
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 125);
     ran.assert_stderr("no command");
 }

@@ -170,6 +170,40 @@ fn the_platform_that_is_asked_for() {
 }
 
 #[test]
+fn variants_are_told_apart() {
+    let (shelf, lab) = (Shelf::new(), Lab::empty());
+    let maker = &shelf.maker;
+    let context = maker
+        .project("FROM scratch\nARG TARGETVARIANT\nCOPY $TARGETVARIANT /name\n", &[("v6", "six"), ("v7", "seven")]);
+    let layout = maker.path().join("layout");
+    let platforms = "--platform=linux/arm/v6,linux/arm/v7";
+    maker.build_with(&context, &[platforms, "-o", &format!("type=oci,tar=false,dest={}", layout.display())]);
+    let to = format!("docker://{}", shelf.registry.reference("multi:1"));
+    let from = format!("oci:{}", layout.display());
+    tool("skopeo", &["copy", "--all", "--dest-tls-verify=false", &from, &to].map(AsRef::as_ref));
+    let name = shelf.name("multi:1");
+    // The older one runs on the newer machine, and is not what the index has for it.
+    lab.ok(&["pull", "--platform=linux/arm/v6", &name]);
+    let out = lab.path().join("out");
+    let context = lab.project(&format!("FROM {name}\n"), &[]);
+    let build = |args: &[&str]| {
+        let dest = format!("type=local,dest={}", out.display());
+        lab.try_build(&context, &[args, &["-o", &dest]].concat())
+    };
+    let read = |path: &str| std::fs::read_to_string(out.join(path)).expect("it is there");
+    assert_eq!(build(&["--pull=never", "--platform=linux/arm/v7"]).code, 0);
+    assert_eq!(read("name"), "six", "it will do when nobody may be asked");
+    assert_eq!(build(&[platforms]).code, 0);
+    assert_eq!((read("linux_arm_v6/name").as_str(), read("linux_arm_v7/name").as_str()), ("six", "seven"));
+    shelf.proxy.take();
+    assert_eq!(build(&[platforms]).code, 0);
+    assert!(shelf.proxy.take().is_empty(), "both are there");
+    // With the tag, all that it stood for goes.
+    lab.ok(&["rmi", &name]);
+    assert_eq!(lab.ok(&["images", "-a", "-q"]).stdout, "");
+}
+
+#[test]
 fn what_others_push_is_built_upon() {
     let shelf = Shelf::new();
     // Podman writes its own manifests and compression.

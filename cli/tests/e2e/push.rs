@@ -341,11 +341,17 @@ fn a_password_and_a_certificate_of_ones_own() {
     let context = context.to_str().expect("UTF-8");
     let ca = registry.file("ca.crt").display().to_string();
     lab.ok(&["build", "--progress=plain", "-t", &name, context]);
-    assert_eq!(lab.run(&["push", &name]).code, 1, "its authority is known to nobody");
-    let nobody = lab.run(&["push", "--tls-ca", &ca, &name]);
-    assert_eq!(nobody.code, 1);
-    nobody.assert_stderr("401");
-    nobody.assert_stderr("builder login");
+    let another = RealRegistry::with(&Options { tls: true, ..Options::default() });
+    let wrong = another.file("ca.crt").display().to_string();
+    let ran = lab.run(&["push", "--tls-ca", &wrong, &name]);
+    assert_eq!(ran.code, 1);
+    ran.assert_stderr("signed by an authority that is not trusted here");
+    for more in [&[][..], &["--tls-ca", &ca]] {
+        let nobody = lab.run(&[&["push"], more, &[&name]].concat());
+        assert_eq!(nobody.code, 1);
+        nobody.assert_stderr("401");
+        nobody.assert_stderr("builder login");
+    }
 
     let docker = lab.path().join("docker");
     fs::create_dir_all(&docker).expect("ours");

@@ -161,7 +161,7 @@ fn input_is_passed_on_when_asked_for() {
     assert_eq!(feed(&["-i"], b"").stdout, "0\nend\n");
     assert_eq!(feed(&[], b"ignored").stdout, "0\nend\n");
     let ran = lab.run(&["run", "-it", "busybox", "true"]);
-    assert_eq!(ran.code, 1, "input is no terminal");
+    assert_eq!(ran.code, 125, "input is no terminal");
     ran.assert_stderr("not a terminal");
     // Binary output, a lot of it.
     let ran = lab.ok(&["run", "busybox", "sh", "-c", "yes | head -c 3000000"]);

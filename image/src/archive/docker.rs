@@ -23,7 +23,9 @@ pub(super) fn names(image: &DockerImage) -> Result<Vec<Reference>, Error> {
     let tags = image.repo_tags.iter().flatten();
     // What Docker writes for an image that has none.
     let named = tags.filter(|tag| tag.as_str() != "<none>:<none>");
-    named.map(|tag| tag.parse().map_err(Error::from)).collect()
+    let parsed = named.map(|tag| tag.parse::<Reference>().map_err(Error::from));
+    // Nothing here has the digest of a manifest: who names one may not mean this image.
+    parsed.filter(|name| !name.as_ref().is_ok_and(|name| name.digest().is_some())).collect()
 }
 
 fn found(source: &Source<'_>, image: &DockerImage) -> Result<Found, Error> {

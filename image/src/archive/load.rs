@@ -1,5 +1,6 @@
 //! Archives and layouts → images of the store.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -162,8 +163,8 @@ fn find(source: &Source<'_>, platform: &Platform) -> Result<Vec<Found>, Error> {
         }
     }
     for image in &mut found {
-        let mut seen = Vec::new();
-        image.names.retain(|name| !seen.contains(name) && (seen.push(name.clone()), true).1);
+        let mut seen = BTreeSet::new();
+        image.names.retain(|name| seen.insert(name.clone()));
     }
     Ok(found)
 }

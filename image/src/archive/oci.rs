@@ -137,15 +137,17 @@ fn annotation<'d>(descriptor: &'d Descriptor, key: &str) -> Option<&'d String> {
 }
 
 /// The image's name. The name within a layout is a tag by the specification, and then names nothing; most tools write
-/// a whole name there.
+/// a whole name there. A name with a digest is believed only of what has that digest.
 fn name_of(descriptor: &Descriptor) -> Option<Reference> {
-    if let Some(name) = annotation(descriptor, IMAGE_NAME) {
-        return name.parse().ok();
-    }
-    let name = annotation(descriptor, REF_NAME)?;
-    let tag_alone = !name.contains(['/', ':', '@'])
-        && (name == "latest" || name.trim_start_matches('v').starts_with(|letter: char| letter.is_ascii_digit()));
-    if tag_alone { None } else { name.parse().ok() }
+    let name = annotation(descriptor, IMAGE_NAME).or_else(|| {
+        let name = annotation(descriptor, REF_NAME)?;
+        let tag_alone = !name.contains(['/', ':', '@'])
+            && (name == "latest" || name.trim_start_matches('v').starts_with(|letter: char| letter.is_ascii_digit()));
+        (!tag_alone).then_some(name)
+    })?;
+    let name: Reference = name.parse().ok()?;
+    let own = digest_of(descriptor, "index.json").ok();
+    (name.digest().is_none() || name.digest() == own.as_ref()).then_some(name)
 }
 
 /// Follows indexes down to a manifest. `None` for what is no image.

@@ -101,8 +101,9 @@ fn plan_manifest(
         return Err(Error::malformed(&id.to_string(), "it has not as many digests as layers"));
     }
     let mut layers = Vec::with_capacity(image.diff_ids.len());
-    for (layer, diff_id) in image.snapshot.layers.iter().zip(&image.diff_ids) {
-        let (format, blob, content) = find_layer(store, layer, diff_id, options)?;
+    let came_as = own.as_ref().and_then(OwnManifest::layers).unwrap_or_default();
+    for (at, (layer, diff_id)) in image.snapshot.layers.iter().zip(&image.diff_ids).enumerate() {
+        let (format, blob, content) = find_layer(store, layer, diff_id, came_as.get(at), options)?;
         let media_type = options.media_types.layer(format).ok_or(Error::NoLayerTar(*diff_id))?;
         let annotations = layer_annotations(store, layer, diff_id, format, (&blob, &content), options)?;
         blobs.blob(blob, content, Some(OfLayer { id: layer, diff_id, media_type: &media_type }));
@@ -147,8 +148,11 @@ impl OwnManifest {
 
     /// Whether it says just what the archive is to hold.
     fn says(&self, options: &SaveOptions, layers: &[BlobDigest]) -> bool {
-        let own: Option<Vec<BlobDigest>> = self.parsed.layers().iter().map(|layer| digest_of(layer, "").ok()).collect();
-        self.types() == options.media_types && own.as_deref() == Some(layers)
+        self.types() == options.media_types && self.layers().as_deref() == Some(layers)
+    }
+
+    fn layers(&self) -> Option<Vec<BlobDigest>> {
+        self.parsed.layers().iter().map(|layer| digest_of(layer, "").ok()).collect()
     }
 
     fn annotations(&self) -> Annotations {
@@ -160,13 +164,21 @@ fn find_layer(
     store: &Store,
     layer: &LayerId,
     wanted: &DiffId,
+    came_as: Option<&BlobDigest>,
     options: &SaveOptions,
 ) -> Result<(Format, BlobInfo, Content), Error> {
-    let meta = store.layer(layer)?.meta;
+    let known = store.layer(layer)?;
+    let meta = known.meta;
     let wanted_format = options.compression.format();
+    // Two images may have one tar as two blobs. Of a layer that was not fetched, none of them is right yet: each image
+    // stands for its own.
+    let own = came_as.filter(|_| known.absent).map(|own| source_blob(store, layer, own)).transpose()?.flatten();
+    let source = match own {
+        Some(own) => Some(own),
+        None => meta.source_blob.map(|source| source_blob(store, layer, &source)).transpose()?.flatten(),
+    };
     if meta.diff_id.is_none_or(|own| own == *wanted)
-        && let Some(source) = &meta.source_blob
-        && let Some((format, blob, content)) = source_blob(store, layer, source)?
+        && let Some((format, blob, content)) = source
     {
         let kept = !options.force_compression && options.media_types.layer(format).is_some();
         if kept || (format == wanted_format && !is_exact(options)) {
@@ -239,7 +251,7 @@ pub(crate) fn early_layer(
 ) -> Result<(BlobInfo, Content), Error> {
     let write = match form {
         Form::Known(diff_id) => {
-            let (_, blob, content) = find_layer(store, layer, &diff_id, options)?;
+            let (_, blob, content) = find_layer(store, layer, &diff_id, None, options)?;
             return Ok((blob, content));
         }
         Form::Made(write) => write,

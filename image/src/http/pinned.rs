@@ -159,7 +159,7 @@ pub(super) struct Secured {
 
 impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secured").field("over", &self.stream.sock.inner()).finish()
+        f.debug_struct("Secured").field("over", &self.stream.sock.inner()).finish_non_exhaustive()
     }
 }
 

@@ -24,7 +24,7 @@ mod resolve;
 
 pub use error::Error;
 pub use fetch::LayerProvider;
-pub use names::name;
+pub use names::{name, name_known};
 pub use origin::{Connect, LayoutOrigin, Origin, OriginError, OriginReader, RegistryOrigin, location};
 pub use register::{Registered, register};
 pub use resolve::{Resolved, offers, resolve, resolve_with};

@@ -1,6 +1,8 @@
 //! What the store calls an image that was pulled.
 
-use builder_cache::{BlobDigest, Named, Store};
+use builder_cache::{BlobDigest, KeyLock, Named, Store};
+use builder_solver::CacheKey;
+use builder_solver::digest::FramedHasher;
 
 use super::error::Error;
 use super::register::Registered;
@@ -16,6 +18,7 @@ pub fn name(
     image: &Registered,
 ) -> Result<Option<BlobDigest>, Error> {
     let by_digest = format!("{}@{}", reference.name(), image.digest());
+    let _turn = turn(store, &by_digest)?;
     let target = target(store, &by_digest, image)?;
     store.set_name(&by_digest, &target)?;
     if image.index.is_some() {
@@ -27,17 +30,47 @@ pub fn name(
     }
 }
 
+/// Gives a tag what the digest of its repository stands for in the store. Tells that, and which image the tag named
+/// before; nothing when the store does not know the digest any more.
+pub fn name_known(
+    store: &Store,
+    reference: &Reference,
+    tag: Option<&Tag>,
+    digest: &BlobDigest,
+) -> Result<Option<(Named, Option<BlobDigest>)>, Error> {
+    let by_digest = format!("{}@{digest}", reference.name());
+    let _turn = turn(store, &by_digest)?;
+    let Some(known) = store.name(&by_digest)? else { return Ok(None) };
+    let before = match tag {
+        Some(tag) => store.set_name(&format!("{}:{tag}", reference.name()), &known)?,
+        None => None,
+    };
+    Ok(Some((known, before)))
+}
+
+/// Two that pull an index for two platforms add to its names one after the other.
+fn turn(store: &Store, by_digest: &str) -> Result<KeyLock, Error> {
+    let key = CacheKey::from_bytes(FramedHasher::new("name").part(by_digest.as_bytes()).finish());
+    Ok(store.lock_key(&key)?)
+}
+
 /// The image, and those that the same index is known to have for other platforms.
 fn target(store: &Store, by_digest: &str, image: &Registered) -> Result<Named, Error> {
     let alone = Named::one(image.id);
-    let Some(known) = store.name(by_digest)?.filter(|_| image.index.is_some()) else { return Ok(alone) };
-    let mut platforms = known.platforms;
-    if platforms.is_empty() && known.image != image.id {
-        platforms.push((platform_of(store, &known.image)?, known.image));
+    if image.index.is_none() {
+        return Ok(alone);
+    }
+    let mut platforms = Vec::new();
+    if let Some(known) = store.name(by_digest)? {
+        platforms = known.platforms;
+        if platforms.is_empty() && known.image != image.id {
+            platforms.push((platform_of(store, &known.image)?, known.image));
+        }
     }
     let platform = image.platform.to_string();
     platforms.retain(|(known, id)| *known != platform && *id != image.id);
-    if platforms.is_empty() {
+    // What only the index tells is to be remembered.
+    if platforms.is_empty() && platform_of(store, &image.id)? == platform {
         return Ok(alone);
     }
     platforms.push((platform, image.id));

@@ -35,7 +35,7 @@ pub struct Resolved {
     pub config: Vec<u8>,
     /// The image's id: the digest of the config.
     pub id: BlobDigest,
-    /// Which machines it is for, as its config says.
+    /// Which machines it is for, as its config says; and its index, of the variant.
     pub platform: Platform,
     /// Its layers, bottom first: digest of the tar, and where the blob is.
     pub layers: Vec<(DiffId, LayerSource)>,
@@ -95,12 +95,19 @@ enum Kind {
 impl Resolver<'_> {
     fn resolve(&self, which: &Which, platform: &Platform) -> Result<Resolved, Error> {
         let mut fetched = self.manifest(which)?;
-        let mut index = None;
+        let (mut index, mut listed) = (None, None);
         for _ in 0..DEPTH {
             if kind(&self.what, &fetched)? == Kind::Image {
-                return self.image(index, fetched, platform);
+                let mut image = self.image(index, fetched, platform)?;
+                let own = &mut image.platform;
+                // Many a config does not say the variant. Two images of an index are told apart by it.
+                own.variant = own.variant.take().or(listed
+                    .filter(|listed: &Platform| (&listed.os, &listed.architecture) == (&own.os, &own.architecture))
+                    .and_then(|listed| listed.variant));
+                return Ok(image);
             }
-            let next = self.choose(&fetched, platform)?;
+            let (next, place) = self.choose(&fetched, platform)?;
+            listed = place.or(listed);
             index.get_or_insert(fetched);
             fetched = self.manifest(&Which::Digest(next))?;
         }
@@ -118,8 +125,8 @@ impl Resolver<'_> {
         Ok(self.repository.manifest(which)?)
     }
 
-    /// The manifest in an index that fits best.
-    fn choose(&self, index: &Fetched, platform: &Platform) -> Result<BlobDigest, Error> {
+    /// The manifest in an index that fits best, and what the index says it is for.
+    fn choose(&self, index: &Fetched, platform: &Platform) -> Result<(BlobDigest, Option<Platform>), Error> {
         let images = images(&self.what, index)?;
         let platforms: Vec<Option<Platform>> =
             images.iter().map(|image| image.platform().as_ref().map(Platform::from)).collect();
@@ -137,7 +144,7 @@ impl Resolver<'_> {
                 }
             }
         };
-        self.digest(chosen, "index")
+        Ok((self.digest(chosen, "index")?, chosen.platform().as_ref().map(Platform::from)))
     }
 
     fn image(&self, index: Option<Fetched>, manifest: Fetched, wanted: &Platform) -> Result<Resolved, Error> {

@@ -16,6 +16,10 @@ pub(in crate::build) fn full_names(names: &[String]) -> CliResult<Vec<String>> {
         .map(|name| {
             let reference: Reference =
                 name.parse().map_err(|error| CliError::Usage(format!("invalid tag `{name}`: {error}")))?;
+            if reference.digest().is_some() {
+                let why = "what an image's digest is follows from the image, so leave it out";
+                return Err(CliError::Usage(format!("invalid tag `{name}`: {why}")));
+            }
             Ok(reference.to_string())
         })
         .collect()

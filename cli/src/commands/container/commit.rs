@@ -41,7 +41,7 @@ pub(crate) struct CommitArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &CommitArgs) -> CliResult<u8> {
-    let name = args.name.as_deref().map(store::full_name).transpose()?;
+    let name = args.name.as_deref().map(store::new_name).transpose()?;
     let durability = sync::durability()?;
     let store = store::open(global)?;
     let lease = store.lease()?;
@@ -57,8 +57,10 @@ pub(crate) fn run(global: &Global, args: &CommitArgs) -> CliResult<u8> {
         let (store, driver, container) = (store.clone(), driver.clone(), container.clone());
         move || Ok(commit(&store, &driver, &container)?)
     };
-    let layer = interruptible(|| pause(&store, &container, args.pause), work)?;
+    let layer = interruptible(|| pause(&store, &container, args.pause), work);
     drop(held);
+    containers::still_there(&store, &container)?;
+    let layer = layer?;
     // As in Docker: what changes no file has a line in the history and no layer.
     let empty = store.layer(&layer)?.meta.files == 0;
     let snapshot = if empty { container.snapshot.clone() } else { container.snapshot.with(layer) };

@@ -85,7 +85,11 @@ pub(crate) fn run(global: &Global, args: &CpArgs) -> CliResult<u8> {
     let container = containers::find(&store, name)?;
     let copy = Copy { args, driver: driver(global, &store)?, store, container };
     let copied = match (&source, &destination) {
-        (Side::Container(_, path), _) => copy.outwards(path, &destination)?,
+        (Side::Container(_, path), _) => {
+            let copied = copy.outwards(path, &destination);
+            containers::still_there(&copy.store, &copy.container)?;
+            copied?
+        }
         (_, Side::Container(_, path)) => {
             let copied = copy.inwards(&source, path)?;
             // Until that is on the disk a power cut takes the whole container away.

@@ -32,6 +32,7 @@ pub(crate) fn run(global: &Global, args: &DiffArgs) -> CliResult<u8> {
         text.extend(change.path);
         text.push(b'\n');
     }
+    containers::still_there(&store, &container)?;
     output::bytes(&text)?;
     Ok(0)
 }

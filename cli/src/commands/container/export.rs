@@ -32,8 +32,10 @@ pub(crate) fn run(global: &Global, args: &ExportArgs) -> CliResult<u8> {
     let driver = driver(global, &store)?;
     let view = View::read(&store, &driver, &container)?;
     let export = |out: &mut dyn Write| -> CliResult<()> {
-        export::tar(view.root(), None, out)
-            .with_context(|| format!("the container {} can't be exported", container.name))?;
+        let written = export::tar(view.root(), None, out)
+            .with_context(|| format!("the container {} can't be exported", container.name));
+        containers::still_there(&store, &container)?;
+        written?;
         Ok(())
     };
     if let Some(path) = &args.output {

@@ -1,30 +1,38 @@
-use builder_cache::{Container, ContainerState};
+use builder_cache::{Container, ContainerState, Store};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::commands::Global;
 use crate::commands::images::timestamp;
+use crate::commands::inspect::{Format, tell};
 use crate::containers::{self, Description};
 use crate::error::CliResult;
-use crate::output;
 use crate::store;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
+    /// A Go template for each container, such as `{{.State.Status}}`; json prints them in one line
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Ids, names, or beginnings of ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(crate) fn run(global: &Global, args: &InspectArgs) -> CliResult<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
     let store = store::open(global)?;
     let mut all = Vec::new();
     for text in &args.containers {
-        let container = containers::find(&store, text)?;
-        all.push(describe(&container, &store.container_upper(&container.id).display().to_string())?);
+        all.push(described(&store, &containers::find(&store, text)?)?);
     }
-    output::result(&format!("{:#}\n", Value::Array(all)))?;
+    tell(all, format.as_ref())?;
     Ok(0)
+}
+
+/// What is known of a container.
+pub(crate) fn described(store: &Store, container: &Container) -> CliResult<Value> {
+    describe(container, &store.container_upper(&container.id).display().to_string())
 }
 
 /// The fields of `docker container inspect`, as far as there is such a thing here.

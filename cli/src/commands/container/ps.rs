@@ -1,5 +1,8 @@
+use std::path::Path;
+
 use builder_cache::{Container, ContainerState, Store};
 use clap::Args;
+use regex::Regex;
 
 use crate::commands::Global;
 use crate::containers::{self, Ages, Description};
@@ -42,12 +45,13 @@ pub(crate) struct PsArgs {
     #[arg(short, long)]
     size: bool,
     /// The newest ones, whatever they do
-    #[arg(short = 'n', long, value_name = "COUNT")]
-    last: Option<usize>,
+    #[arg(short = 'n', long, value_name = "COUNT", allow_negative_numbers = true)]
+    last: Option<i64>,
     /// The newest one, whatever it does
     #[arg(short, long)]
     latest: bool,
-    /// Only those with this: id, name, label, status, exited, ancestor, before or since; can be given several times
+    /// Only those with this: id, name, label, status, exited, ancestor, before, since or
+    /// volume; can be given several times
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filters: Vec<String>,
     /// How to print: table, json, or a template such as '{{.ID}}: {{.Status}}'
@@ -62,14 +66,16 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> CliResult<u8> {
     let store = store::open(global)?;
     let all = store.containers()?;
     let wants_state = filters.iter().any(|filter| matches!(filter, Filter::Status(_) | Filter::Exited(_)));
-    let every = args.all || args.latest || args.last.is_some() || wants_state;
+    // As in Docker, -1 is no wish.
+    let last = args.last.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    let every = args.all || args.latest || last.is_some() || wants_state;
     let mut shown = Vec::new();
     for container in &all {
         if (every || container.state() == ContainerState::Running) && matches(&store, container, &filters, &all)? {
             shown.push(container);
         }
     }
-    shown.truncate(if args.latest { 1 } else { args.last.unwrap_or(usize::MAX) });
+    shown.truncate(if args.latest { 1 } else { last.unwrap_or(usize::MAX) });
     if args.quiet {
         let id = |container: &Container| if args.no_trunc { container.id.to_string() } else { container.id.short() };
         let lines: String = shown.into_iter().map(|container| id(container) + "\n").collect();
@@ -79,7 +85,12 @@ pub(crate) fn run(global: &Global, args: &PsArgs) -> CliResult<u8> {
     let size = args.size || (args.format.is_some() && listing.mentions("Size"));
     let (ages, whole) = (Ages::now(), args.no_trunc);
     let rows = shown.into_iter().map(|container| containers::row(&store, container, ages, whole, size));
-    output::result(&listing.render(&HEADERS, &rows.collect::<CliResult<Vec<_>>>()?)?)?;
+    let mut rows = rows.collect::<CliResult<Vec<_>>>()?;
+    if matches!(listing, Listing::Json) {
+        // It is there for `{{.Label "name"}}`.
+        rows.iter_mut().filter_map(serde_json::Value::as_object_mut).for_each(|row| drop(row.remove("Label")));
+    }
+    output::result(&listing.render(&HEADERS, &rows)?)?;
     Ok(0)
 }
 
@@ -94,6 +105,7 @@ pub(super) enum Filter {
     Ancestor(String),
     Before(String),
     Since(String),
+    Volume(String),
 }
 
 impl Filter {
@@ -122,9 +134,10 @@ impl Filter {
             "ancestor" => Self::Ancestor(value),
             "before" => Self::Before(value),
             "since" => Self::Since(value),
+            "volume" => Self::Volume(value),
             _ => {
                 return usage(format!(
-                    "--filter `{key}` is not known: use id, name, label, status, exited, ancestor, before or since"
+                    "--filter `{key}` is not known: use id, name, label, status, exited, ancestor, before, since or volume"
                 ));
             }
         })
@@ -139,7 +152,7 @@ fn matches(store: &Store, container: &Container, filters: &[Filter], all: &[Cont
     for filter in filters {
         let holds = match filter {
             Filter::Id(id) => container.id.to_string().starts_with(id.as_str()),
-            Filter::Name(name) => container.name.contains(name.trim_start_matches('/')),
+            Filter::Name(name) => named(&container.name, name),
             Filter::Label(name, value) => {
                 let found = description.config.labels.get(name);
                 if found.is_none_or(|found| value.as_ref().is_some_and(|value| value != found)) {
@@ -152,6 +165,10 @@ fn matches(store: &Store, container: &Container, filters: &[Filter], all: &[Cont
             Filter::Ancestor(image) => {
                 let ancestor = store::try_find(store, image)?;
                 ancestor.is_some_and(|found| container.snapshot.layers.starts_with(&found.image.snapshot.layers))
+            }
+            Filter::Volume(path) => {
+                let path = Path::new(path);
+                description.mounts.iter().any(|mount| mount.source == path || mount.target == path)
             }
             // The newest comes first.
             Filter::Before(other) => position(container) > position(&containers::find(store, other)?),
@@ -166,9 +183,26 @@ fn matches(store: &Store, container: &Container, filters: &[Filter], all: &[Cont
     Ok(met.iter().all(|(_, any)| *any))
 }
 
+/// A name is a regular expression, with or without the slash that Docker has before names.
+fn named(name: &str, wanted: &str) -> bool {
+    match Regex::new(wanted) {
+        Ok(wanted) => wanted.is_match(name) || wanted.is_match(&format!("/{name}")),
+        Err(_) => name.contains(wanted),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_expressions() {
+        for (wanted, matches) in
+            [("web", true), ("^web-1$", true), ("^/web", true), ("b-[0-9]", true), ("^eb", false), ("[", false)]
+        {
+            assert_eq!(named("web-1", wanted), matches, "{wanted}");
+        }
+    }
 
     #[test]
     fn filters_are_read() {

@@ -52,6 +52,24 @@ fn wrong_bytes_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn a_tag_moves_only_to_what_came_whole() {
+    let (shelf, lab) = (Shelf::new(), Lab::empty());
+    let name = shelf.name("base:1");
+    lab.ok(&["pull", &name]);
+    let before = lab.inspect(&name)["Id"].clone();
+    shelf.push("base:1", "FROM busybox\nRUN head -c 4000000 /dev/urandom > /three\n");
+    shelf.proxy.fault("GET", &large(&shelf), 99, Fault::Flip(1_500_000));
+    let ran = lab.run(&["pull", &name]);
+    assert!(ran.code == 1 && ran.stderr.contains("damaged"), "{}", ran.stderr);
+    assert_eq!(lab.inspect(&name)["Id"], before);
+    assert_eq!(lab.ok(&["run", "--rm", &name, "cat", "/one"]).stdout, "1\n");
+    // One that had no tag before has none.
+    let lab = Lab::empty();
+    assert_eq!(lab.run(&["pull", &name]).code, 1);
+    assert_eq!(lab.run(&["image", "inspect", &name]).code, 1);
+}
+
+#[test]
 fn a_pull_that_is_ended_leaves_a_store_that_works() {
     let shelf = Shelf::new();
     let (name, blob) = (shelf.name("base:1"), large(&shelf));
