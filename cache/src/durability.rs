@@ -288,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn one_process_flushes_in_the_background() {
+        let root = tempfile::tempdir().unwrap();
+        let store = OpenOptions::new().boot_id("boot").open(root.path()).unwrap();
+        let turn = store.try_lock_flush().unwrap();
+        assert!(turn.is_some() && store.try_lock_flush().unwrap().is_none());
+        drop(turn);
+        assert!(store.try_lock_flush().unwrap().is_some());
+        store.collect_garbage().unwrap();
+    }
+
+    #[test]
     fn a_name_is_durable_when_all_its_platforms_are() {
         let root = tempfile::tempdir().unwrap();
         let store = OpenOptions::new().boot_id("boot").open(root.path()).unwrap();

@@ -1,5 +1,6 @@
 //! The only place that prints, the progress renderers aside.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
 use builder_frontend::diagnostic::Diagnostic;
@@ -12,12 +13,36 @@ pub(crate) fn result(text: &str) -> CliResult<()> {
 }
 
 /// The same for what may be no UTF-8.
+///
+/// Names of files and texts of images are written by anybody: a terminal gets no control characters of theirs. Pipes get
+/// the bytes as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> CliResult<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let bytes = if stdout.is_terminal() { harmless(bytes) } else { Cow::Borrowed(bytes) };
+    match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Control characters, but line ends and tabs, and bytes that are no UTF-8, as people write them: `\x1b`.
+fn harmless(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let is_wild = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if str::from_utf8(bytes).is_ok_and(|text| !text.contains(is_wild)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut text = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                wild if is_wild(wild) && wild.is_ascii() => text.push_str(&format!("\\x{:02x}", u32::from(wild))),
+                wild if is_wild(wild) => text.extend(wild.escape_unicode()),
+                tame => text.push(tame),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    Cow::Owned(text.into_bytes())
 }
 
 /// Tells a person something beside the result.
@@ -145,6 +170,20 @@ mod tests {
             (172_800, "2 days ago"),
         ] {
             assert_eq!(ago(seconds), text);
+        }
+    }
+
+    #[test]
+    fn terminals_get_no_control_characters() {
+        for (bytes, shown) in [
+            (b"a\tb \xc3\xa9\n".as_slice(), "a\tb \u{e9}\n"),
+            (b"\x1b[31mred\x1b]0;title\x07", "\\x1b[31mred\\x1b]0;title\\x07"),
+            (b"safe\rover\x7f\0", "safe\\x0dover\\x7f\\x00"),
+            // The same commands in one character, and in one byte.
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+            (b"\x9b31m\xff", "\\x9b31m\\xff"),
+        ] {
+            assert_eq!(harmless(bytes), shown.as_bytes());
         }
     }
 

@@ -78,10 +78,11 @@ impl Platform {
         self.fit(other).is_some()
     }
 
-    /// The position of what fits best; the first of equals.
+    /// The position of what fits best: of older variants the latest, and the first of equals.
     pub fn choose<'a>(&self, offers: impl IntoIterator<Item = &'a Self>) -> Option<usize> {
-        let fits = offers.into_iter().enumerate().filter_map(|(at, offer)| Some((self.fit(offer)?, at)));
-        fits.max_by_key(|&(fit, at)| (fit, std::cmp::Reverse(at))).map(|(_, at)| at)
+        let fit =
+            |(at, offer): (usize, &'a Self)| Some((self.fit(offer)?, offer.meant_variant(), std::cmp::Reverse(at)));
+        offers.into_iter().enumerate().filter_map(fit).max().map(|(.., std::cmp::Reverse(at))| at)
     }
 }
 
@@ -121,6 +122,7 @@ mod tests {
             ("linux/arm/v7", "linux/arm/v5 linux/arm/v7 linux/arm/v6", Some(1)),
             ("linux/arm/v6", "linux/arm/v7 linux/arm/v5", Some(1)),
             ("linux/arm/v6", "linux/arm", None),
+            ("linux/arm/v7", "linux/arm/v5 linux/arm/v6 linux/arm/v8", Some(1)),
             ("linux/arm/v7", "linux/arm/v6 linux/arm", Some(1)),
             ("linux/amd64/v1", "linux/amd64/v2 linux/amd64", Some(1)),
             ("linux/amd64/v2", "linux/amd64/v3 linux/amd64", Some(1)),

@@ -417,6 +417,14 @@ fn an_index_is_looked_through_for_what_fits() {
     let error = pull::resolve(&to, &tag("other"), &host()).unwrap_err();
     assert!(matches!(&error, Error::NoPlatform { .. }), "{error}");
     assert!(error.to_string().ends_with("is not for linux/amd64: it is for linux/arm64"), "{error}");
+    // A copy with only some of the platforms.
+    let odd = Platform { os: "linux".to_owned(), architecture: "s390x".to_owned(), variant: None };
+    let gone = image("linux/s390x").push(&to, None);
+    push_index(&to, "some", &[("linux/amd64", amd), ("linux/s390x", gone)]);
+    to.delete_manifest(&Which::Digest(gone)).unwrap();
+    let error = pull::resolve(&to, &tag("some"), &odd).unwrap_err();
+    assert!(matches!(&error, Error::LeftOut { wanted, .. } if wanted == "linux/s390x"), "{error}");
+    assert_eq!(pull::resolve(&to, &tag("some"), &host()).unwrap().manifest.digest, amd);
     let by_digest = pull::resolve(&to, &Which::Digest(other), &arm64).unwrap();
     assert_eq!(by_digest.index.map(|index| index.digest), Some(other));
     // Another index takes the name, and what the name stood for is left out.

@@ -275,6 +275,18 @@ fn layers_that_are_not_here_go_from_registry_to_registry() {
     assert!(fs::exists(other.registry.data()).unwrap());
 }
 
+/// An image with the files of another one, and a config of its own.
+fn sibling(store: &Store, id: &BlobDigest) -> BlobDigest {
+    let known = store.image(id).unwrap().unwrap();
+    let mut config: Value = serde_json::from_slice(&store.read_blob(id, 1 << 20).unwrap()).unwrap();
+    config["author"] = "another".into();
+    let other = store.put_blob(config.to_string().as_bytes()).unwrap();
+    let (snapshot, diff_ids, created_ms, size) = (known.snapshot, known.diff_ids, known.created_ms, known.size);
+    let image = NewImage { id: other, snapshot, diff_ids, manifest: None, created_ms, size, target: None };
+    store.put_image(&image).unwrap();
+    other
+}
+
 #[test]
 fn an_image_that_was_not_fetched_keeps_its_own_blobs() {
     let (dir, server) = (scratch(), Server::start());
@@ -282,22 +294,7 @@ fn an_image_that_was_not_fetched_keeps_its_own_blobs() {
     let id = rich_image(&origin).id;
     let zstd = SaveOptions { compression: Compression::Zstd, ..SaveOptions::default() };
     push(&origin, id, &zstd, &server.repository("one")).unwrap();
-    // The same tars, as other blobs, in an image with another config.
-    let known = origin.image(&id).unwrap().unwrap();
-    let mut config: Value = serde_json::from_slice(&origin.read_blob(&id, 1 << 20).unwrap()).unwrap();
-    config["author"] = "another".into();
-    let other = origin.put_blob(config.to_string().as_bytes()).unwrap();
-    origin
-        .put_image(&NewImage {
-            id: other,
-            snapshot: known.snapshot,
-            diff_ids: known.diff_ids,
-            manifest: None,
-            created_ms: known.created_ms,
-            size: known.size,
-            target: None,
-        })
-        .unwrap();
+    let other = sibling(&origin, &id);
     let (pushed, _) = push(&origin, other, &gzip(), &server.repository("two")).unwrap();
 
     let dir = scratch();
@@ -310,4 +307,42 @@ fn an_image_that_was_not_fetched_keeps_its_own_blobs() {
     let (sent, notes) = push(&store, other, &gzip(), &server.repository("copy")).unwrap();
     assert_eq!(sent.digest(), pushed.digest());
     assert_eq!(notes.count(|state| *state == State::Mounted { from: "two".to_owned() }), 2);
+}
+
+#[test]
+fn a_manifest_that_lies_about_layers_of_others_gets_into_no_image() {
+    let (dir, server) = (scratch(), Server::start());
+    let origin = store(&dir);
+    let id = rich_image(&origin).id;
+    let one = server.repository("one");
+    push(&origin, id, &gzip(), &one).unwrap();
+    let right = check(&one, &Which::Tag(tag("1")));
+    let lies = server.repository("lies");
+    push(&origin, id, &gzip(), &lies).unwrap();
+    let garbage = b"no layer of anybody";
+    let digest = BlobDigest::of(garbage);
+    let open = |_| -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(&garbage[..])) };
+    lies.push_blob(&digest, garbage.len() as u64, &open, &|_| {}).unwrap();
+    let mut lying = right.clone();
+    lying["layers"][0]["digest"] = digest.to_string().into();
+    lying["layers"][0]["size"] = garbage.len().into();
+    let kind = lying["mediaType"].as_str().unwrap().to_owned();
+    lies.push_manifest(&Which::Tag(tag("1")), &kind, lying.to_string().as_bytes()).unwrap();
+
+    for order in [["lies", "one"], ["one", "lies"]] {
+        let dir = scratch();
+        let store = store(&dir);
+        let provider = Arc::new(LayerProvider::new(Stop::default()));
+        let connect = || Ok(Registry::new(Settings::default()));
+        provider.add_origin(Arc::new(RegistryOrigin::new(Box::new(connect))));
+        store.set_provider(provider as Arc<dyn Provider>);
+        for name in order {
+            let resolved = pull::resolve(&server.repository(name), &Which::Tag(tag("1")), &Platform::host()).unwrap();
+            pull::register(&store, &resolved).unwrap();
+        }
+        let built = sibling(&store, &id);
+        let to = server.repository(&format!("built/{}", order[0]));
+        push(&store, built, &gzip(), &to).unwrap();
+        assert_eq!(check(&to, &Which::Tag(tag("1")))["layers"], right["layers"], "{order:?}");
+    }
 }

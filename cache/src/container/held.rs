@@ -237,21 +237,18 @@ fn insert(db: &Transaction<'_>, new: &NewContainer, begun: Begun, boot: &str) ->
          UNION ALL SELECT id FROM containers WHERE name = ?1 AND remove = 1",
     )?;
     let mut taken = None;
-    let mut free = None;
-    for name in &new.names {
-        match select.query_row([name], |row| Ok(ContainerId::from_bytes(row.get(0)?))).optional()? {
-            Some(owner) => taken = Some((name, owner)),
-            None => {
-                free = Some(name.clone());
-                break;
-            }
+    let mut name = new.names.is_empty().then(|| new.id.short());
+    for wish in &new.names {
+        let owner = select.query_row([wish], |row| Ok(ContainerId::from_bytes(row.get(0)?))).optional()?;
+        taken = owner.map(|id| Error::ContainerName { name: wish.clone(), id });
+        if taken.is_none() {
+            name = Some(wish.clone());
+            break;
         }
     }
-    let name = match (free, taken) {
-        (Some(name), _) => name,
-        (None, Some((name, id))) => return Err(Error::ContainerName { name: name.clone(), id }),
-        (None, None) => new.id.short(),
-    };
+    if let Some(error) = taken {
+        return Err(error);
+    }
     db.prepare_cached(
         "INSERT INTO containers (id, name, image, layers, created_ms, started_ms, finished_ms, exit_code, pid, root,
                                  remove, boot, description)

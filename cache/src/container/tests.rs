@@ -88,6 +88,8 @@ fn one_that_goes_with_its_end_leaves_nothing() {
     assert_eq!((store.containers().unwrap(), directories(root.path())), (Vec::new(), 0));
 }
 
+type Look = fn(&Store, ContainerId) -> bool;
+
 #[test]
 fn one_that_goes_with_its_end_goes_when_it_was_killed() {
     let root = tempfile::tempdir().unwrap();
@@ -98,7 +100,6 @@ fn one_that_goes_with_its_end_goes_when_it_was_killed() {
         held.id()
     };
     // Whoever looks next.
-    type Look = fn(&Store, ContainerId) -> bool;
     let looks: [Look; 6] = [
         |store, _| store.containers().unwrap().is_empty(),
         |store, id| store.container(&id).unwrap().is_none(),

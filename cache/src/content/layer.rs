@@ -26,6 +26,9 @@ use crate::store::locked;
 /// A directory with fewer entries is not worth splitting among threads.
 const SPLIT: usize = 16;
 
+/// A listing that is short, in bytes.
+const SHORT: usize = 16 << 10;
+
 /// What is in a layer.
 #[derive(Debug, Clone)]
 pub struct LayerContent {
@@ -41,6 +44,24 @@ impl LayerContent {
     /// The content digest.
     pub fn digest(&self) -> ContentDigest {
         self.trees.root
+    }
+
+    /// Whether a layer with this digest has the same files. What its root is like does not count: a layer's tar says
+    /// nothing of that, so that it is lost on the way to another machine.
+    pub fn agrees_with(&self, digest: &ContentDigest) -> bool {
+        if self.digest() == *digest {
+            return true;
+        }
+        let encoded = self.trees.listings.last().map_or_else(|| Listing::default().encode(), |(_, root)| root.clone());
+        let Some(mut root) = Listing::decode(&encoded) else { return false };
+        // What a root is like most of the time; a short listing is hashed with all modes in no time.
+        let usual = [0o755, 0o555, 0o775, 0o777, 0o700, 0o750, 0o711, 0o1777].into_iter();
+        let all = 0..if encoded.len() > SHORT { 0 } else { 0o10_000 };
+        let roots = usual.chain(all).map(|mode| Some(EntryMeta::new(EntryKind::Directory, mode).digest(None)));
+        std::iter::once(None).chain(roots).any(|own| {
+            root.own = own;
+            Listing::digest(&root.encode()) == *digest
+        })
     }
 }
 
@@ -60,6 +81,7 @@ pub fn layer_content(parts: &[PathBuf]) -> Result<LayerContent> {
             for (name, node) in children {
                 match node {
                     Node::Leaf(entry) => directories[position].leaves.push((name, entry)),
+                    Node::Socket => {}
                     Node::Directory { own, parts } => {
                         let path = task.path.join(std::ffi::OsStr::from_bytes(&name));
                         directories.push(Directory { own, parent: position, name, ..Directory::default() });
@@ -99,7 +121,12 @@ struct Directory {
 
 enum Node {
     Leaf(EntryDigest),
-    Directory { own: Option<EntryDigest>, parts: Vec<usize> },
+    /// It has a name, and no tar can hold it.
+    Socket,
+    Directory {
+        own: Option<EntryDigest>,
+        parts: Vec<usize>,
+    },
 }
 
 /// Listings from the leaves up. A directory comes after its parent, so backwards is upwards.
@@ -202,9 +229,11 @@ impl<'a> Scan<'a> {
         let Some((part, place)) = places.next() else { return Ok(None) };
         if place.kind()? != FileType::Directory {
             let leaf = place.leaf(|file, stat| self.data(file, stat, &place))?;
-            return Ok(leaf
-                .filter(|(kind, _)| *kind != EntryKind::Whiteout || part == lowest)
-                .map(|(_, digest)| Node::Leaf(digest)));
+            return Ok(leaf.and_then(|(kind, digest)| match kind {
+                EntryKind::Whiteout if part != lowest => None,
+                EntryKind::Socket => Some(Node::Socket),
+                _ => Some(Node::Leaf(digest)),
+            }));
         }
         let (file, attributes) = place.open_directory()?;
         let stat = rustix::fs::fstat(&file).at_with("look at", || place.path())?;

@@ -28,7 +28,7 @@
 //! * Attributes: sorted by name; all but `trusted.overlay.*`, `user.overlay.*` and `system.*`; of `security.*` only
 //!   `security.capability` (labels are the host's business).
 //! * Left out on purpose: every time; the number of hard links (each name digests like the file); inode and device
-//!   of the file system; the size of a directory.
+//!   of the file system; the size of a directory; in a layer, sockets, which no tar can hold.
 //! * A path whose parents were never named has parents without an entry of their own; that differs from parents with
 //!   one. An empty directory is an entry, any other directory a listing.
 //!

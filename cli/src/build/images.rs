@@ -153,12 +153,15 @@ impl<'a> BaseImages<'a> {
     /// Asks the registry, once.
     fn ask(&self, reference: &Reference, platform: Option<&str>) -> Answer {
         let question = (reference.to_string(), platform.map(str::to_owned));
+        if let Some(answer) = self.answers.borrow().get(&question) {
+            return answer.clone();
+        }
         // Who does not have it has it for no platform.
-        let known = |((name, other), answer): (&Question, &Answer)| {
-            let same = *other == question.1 || matches!(answer, Err(refusal) if refusal.for_all);
-            (*name == question.0 && same).then(|| answer.clone())
+        let refused = |((name, _), answer): (&Question, &Answer)| {
+            let refusal = answer.as_ref().err().filter(|refusal| *name == question.0 && refusal.for_all)?;
+            Some(Err(refusal.clone()))
         };
-        if let Some(answer) = self.answers.borrow().iter().find_map(known) {
+        if let Some(answer) = self.answers.borrow().iter().find_map(refused) {
             return answer;
         }
         let answer = self.asker.ask(reference, platform);

@@ -94,6 +94,8 @@ impl Removal<'_> {
             if let Some(image) = self.store.image(&id)?
                 && image.names.is_empty()
                 && image.platform_of.is_empty()
+                // As in Docker: what a container runs on stays without a name.
+                && self.refuse_used(&image.id).is_ok()
             {
                 self.delete(&image)?;
             }

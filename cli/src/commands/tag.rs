@@ -15,6 +15,8 @@ pub(crate) struct TagArgs {
 
 pub(crate) fn run(global: &Global, args: &TagArgs) -> CliResult<u8> {
     let store = store::open(global)?;
+    // Nobody prunes the image before it has its name.
+    let _lease = store.lease()?;
     let found = store::find(&store, &args.source)?;
     // A name for several platforms gives all of them on.
     let named = match &found.name {

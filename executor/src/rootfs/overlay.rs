@@ -1,5 +1,6 @@
 //! Detached overlay mounts.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -33,7 +34,13 @@ pub(super) enum Syntax {
 /// Devices can't be opened through it. Set-user-id programs work, as `su` and `sudo` in a RUN must. Changes are
 /// not synced when the mount goes away (`volatile`): the store syncs once at the end of a build. Everything that
 /// would write more than plain files, whiteouts and opaque directories into the upper directory is off.
+///
+/// The kernel takes each directory once. A layer that lies upon itself, others between or not, hides all of itself that
+/// is further down, so only the topmost is needed.
 pub(super) fn mount(lower: &[PathBuf], upper: Option<(&Path, &Path)>, syntax: Syntax) -> Result<OwnedFd> {
+    let mut seen = HashSet::new();
+    let lower: Vec<PathBuf> = lower.iter().filter(|directory| seen.insert(directory.as_path())).cloned().collect();
+    let lower = lower.as_slice();
     if lower.len() > MAX_LOWER {
         return Err(Error::TooManyLayers { count: lower.len(), limit: MAX_LOWER });
     }

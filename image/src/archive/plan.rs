@@ -175,6 +175,11 @@ fn find_layer(
     let own = came_as.filter(|_| known.absent).map(|own| source_blob(store, layer, own)).transpose()?.flatten();
     let source = match own {
         Some(own) => Some(own),
+        None if known.absent && meta.source_blob.is_some() && is_disputed(store, layer)? => {
+            store.provide(&[*layer])?;
+            let right = store.layer(layer)?.meta.source_blob;
+            right.map(|source| source_blob(store, layer, &source)).transpose()?.flatten()
+        }
         None => meta.source_blob.map(|source| source_blob(store, layer, &source)).transpose()?.flatten(),
     };
     if meta.diff_id.is_none_or(|own| own == *wanted)
@@ -224,6 +229,14 @@ fn source_blob(
     }
     let known = store.layer_sources(layer)?.into_iter().find(|known| known.blob.digest == *source);
     Ok(known.and_then(|known| Some((layer_format(&known.media_type)?, known.blob, Content::Remote(*layer)))))
+}
+
+/// Whether images disagree on the blob of a layer. Anybody's manifest can claim one for a tar that others have, too;
+/// which of them holds it shows when it is unpacked.
+fn is_disputed(store: &Store, layer: &LayerId) -> Result<bool, Error> {
+    let sources = store.layer_sources(layer)?;
+    let Some((first, others)) = sources.split_first() else { return Ok(false) };
+    Ok(others.iter().any(|other| other.blob.digest != first.blob.digest))
 }
 
 /// The blob that would be made of a layer that steps made elsewhere, where it can be had: then nobody needs its files.

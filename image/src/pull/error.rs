@@ -57,6 +57,16 @@ pub enum Error {
         /// What came.
         found: u64,
     },
+    /// A layer has other files than the cache says that it comes from.
+    #[error(
+        "the layer {blob} of {location} does not have the files that the cache says it has: nothing of it was kept"
+    )]
+    Content {
+        /// Its blob.
+        blob: BlobDigest,
+        /// Where it came from.
+        location: String,
+    },
     /// Nobody here knows what is at a layer's locations.
     #[error("the layer {layer} is not in the store, and nothing here can fetch it{}", known(.locations))]
     NoOrigin {
@@ -74,6 +84,16 @@ pub enum Error {
         wanted: String,
         /// What there is.
         found: String,
+    },
+    /// An index lists what its registry does not have: whoever copied it left that platform out.
+    #[error("the registry does not have what {what} lists for {wanted}")]
+    LeftOut {
+        /// The reference.
+        what: String,
+        /// What was asked for.
+        wanted: String,
+        /// What the registry said.
+        source: Box<registry::Error>,
     },
     /// The manifest is of something else.
     #[error("{what} is no image that can be unpacked: {reason}")]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use builder_cache::content::layer_content;
 use builder_cache::{
     ActiveLayer, BlobInfo, Fill, Layer, LayerId, LayerMeta, LayerSource, Provider, ProviderError, Snapshot, Store,
 };
@@ -276,6 +277,13 @@ impl Work<'_> {
                         }
                     }
                 };
+                let done = done.and_then(|applied| {
+                    // What is still to take something from the layers below is compared then.
+                    if applied.implied.is_empty() {
+                        check_content(wanted, source, &fresh)?;
+                    }
+                    Ok(applied)
+                });
                 match done {
                     Ok(applied) => return Ok(Outcome::Unpacked(Box::new((fresh, applied, source.clone())))),
                     Err(error) if error.is_final() || self.provider.stop.is_over() => return Err(error),
@@ -322,6 +330,11 @@ impl Work<'_> {
             let lowers: Vec<PathBuf> = self.store.lower_dirs(&below)?;
             inherit_parents(staged.active.upper(), &staged.applied.implied, &lowers)
                 .map_err(|source| Self::unpacking(&staged, source))?;
+            if let Err(error) = check_content(&staged.wanted, &staged.source, &staged.active) {
+                self.note(&staged.wanted, State::Failed);
+                locked(&self.provider.failed).push(staged.wanted.layer.id);
+                return Err(error);
+            }
             self.commit(staged)?;
         }
     }
@@ -391,6 +404,16 @@ impl Work<'_> {
             self.watch.note(&blob.digest, state);
         }
     }
+}
+
+/// Compares the files of a layer with what a cache says of them: keys are made of that before anybody has the files.
+/// Nothing is said of the layers of images.
+fn check_content(wanted: &Wanted, source: &LayerSource, active: &ActiveLayer) -> Result<(), Error> {
+    let Some(said) = &wanted.layer.meta.content else { return Ok(()) };
+    if layer_content(&[active.upper().to_owned()])?.agrees_with(said) {
+        return Ok(());
+    }
+    Err(Error::Content { blob: source.blob.digest, location: place(&source.location) })
 }
 
 /// Whether a blob can be what is said of it: of the format of that recipe.

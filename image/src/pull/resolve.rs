@@ -109,7 +109,12 @@ impl Resolver<'_> {
             let (next, place) = self.choose(&fetched, platform)?;
             listed = place.or(listed);
             index.get_or_insert(fetched);
-            fetched = self.manifest(&Which::Digest(next))?;
+            fetched = self.manifest(&Which::Digest(next)).map_err(|error| match error {
+                Error::Registry(source) if source.is_not_found() => {
+                    Error::LeftOut { what: self.what.clone(), wanted: platform.to_string(), source: source.into() }
+                }
+                error => error,
+            })?;
         }
         Err(self.malformed("index", "indexes lead to indexes too many times"))
     }
@@ -132,7 +137,7 @@ impl Resolver<'_> {
             images.iter().map(|image| image.platform().as_ref().map(Platform::from)).collect();
         let known: Vec<&Platform> = platforms.iter().flatten().collect();
         let chosen = match (images.as_slice(), known.is_empty()) {
-            ([], _) => return Err(self.no_image("its index lists no image".to_owned())),
+            ([], _) => return Err(self.no_image("its index lists no image")),
             // One that does not say what it is for is for everybody, as its config may know better.
             ([only], true) => only,
             _ => {
@@ -206,8 +211,8 @@ impl Resolver<'_> {
         Error::NoPlatform { what: self.what.clone(), wanted: wanted.to_string(), found }
     }
 
-    fn no_image(&self, reason: String) -> Error {
-        Error::NotAnImage { what: self.what.clone(), reason: clean(&reason).unwrap_or_default() }
+    fn no_image(&self, reason: impl AsRef<str>) -> Error {
+        Error::NotAnImage { what: self.what.clone(), reason: clean(reason.as_ref()).unwrap_or_default() }
     }
 
     fn malformed(&self, part: &'static str, reason: impl AsRef<str>) -> Error {

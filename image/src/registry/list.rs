@@ -19,7 +19,7 @@ const PAGE: usize = 1000;
 
 /// The biggest page, the most pages and the most entries that are taken.
 const PAGE_LIMIT: u64 = 8 << 20;
-const PAGES: usize = 10_000;
+const PAGES: usize = 1_000;
 const ENTRIES: usize = 1_000_000;
 
 /// Where Docker's registry is searched.
@@ -149,7 +149,10 @@ impl Inner {
         let mut all = BTreeSet::new();
         let mut next = format!("{target}?n={PAGE}");
         let mut seen = BTreeSet::new();
-        while seen.len() < PAGES && seen.insert(next.clone()) {
+        while seen.insert(next.clone()) {
+            if seen.len() > PAGES {
+                return Err(strange(what, &format!("its list has more than {PAGES} pages")));
+            }
             let call = Call { method: Method::GET, target: &next, headers: &[], body: &[], scopes, follow: true, what };
             let mut answer = self.call(endpoint, &call)?;
             if answer.status() == 400 && seen.len() == 1 && next != target {

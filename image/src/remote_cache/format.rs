@@ -36,6 +36,8 @@ pub(super) const MOST_MOUNTS: usize = 1_000;
 pub(super) const MOST_HASHED: usize = 1 << 30;
 /// How many layers may lie upon each other. No image has as many.
 pub(super) const DEEPEST_CHAIN: u32 = 2_000;
+/// How many layers with files a result may have to be of use: no overlay takes more.
+pub(super) const MOST_MOUNTED: usize = 500;
 /// The longest name of a step or of a mount, in bytes.
 pub(super) const LONGEST_NAME: usize = 16 << 10;
 

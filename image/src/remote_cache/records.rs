@@ -14,6 +14,7 @@ use builder_solver::{CacheKey, Change, ContentDigest, Nearest, OpDigest, Part, P
 
 use super::cache::{At, Cache, Layer, Step};
 use super::collect::Bases;
+use super::format::MOST_MOUNTED;
 use super::local::LocalBackend;
 use super::open::Opened;
 
@@ -147,10 +148,16 @@ impl SharedRecords {
     }
 
     /// The result of a step, with those of its layers absent that the store does not have. `None` when it stands on a
-    /// base image that is not there.
+    /// base image that is not there, when it can't be mounted, and when it is nothing: whatever makes nothing is soon
+    /// done again.
     fn output(&self, position: usize, cache: &Cache, step: &Step) -> Result<Option<Snapshot>> {
-        let mut layers = Vec::new();
-        for number in cache.chain(step.chain) {
+        let chain = cache.chain(step.chain);
+        let mounted = chain.iter().filter_map(|&number| cache.layer(number)).filter(|layer| !layer.empty).count();
+        if chain.is_empty() || mounted > MOST_MOUNTED {
+            return Ok(None);
+        }
+        let mut layers = Vec::with_capacity(chain.len());
+        for number in chain {
             let Some(id) = self.layer(position, cache, number)? else { return Ok(None) };
             layers.push(id);
         }
