@@ -107,9 +107,6 @@ fn special_files_have_digests_of_their_own() {
         }
         root
     };
-    let socket = directory(&[]);
-    let _listener = UnixListener::bind(socket.path().join("x")).unwrap();
-    fs::set_permissions(socket.path().join("x"), fs::Permissions::from_mode(0o644)).unwrap();
     let link = directory(&[]);
     symlink("", link.path().join("y")).unwrap_err();
     symlink("x", link.path().join("x")).unwrap();
@@ -124,12 +121,29 @@ fn special_files_have_digests_of_their_own() {
         directory(&["x/"]),
         directory(&["x!/"]),
         link,
-        socket,
     ];
     let digests: Vec<_> = roots.iter().map(|root| hash(&[root])).collect();
     for (position, digest) in digests.iter().enumerate() {
         assert!(!digests[..position].contains(digest), "{position}");
     }
+    // No tar can hold one.
+    let socket = directory(&[]);
+    let _listener = UnixListener::bind(socket.path().join("x")).unwrap();
+    assert_eq!(hash(&[&socket]), hash(&[&directory(&[])]));
+    assert_eq!(layer_content(&[socket.path().to_owned()]).unwrap().files, 1, "and yet there is something");
+}
+
+#[test]
+fn what_a_root_is_like_does_not_come_along_in_a_tar() {
+    let [here, there, other] = [&["x=1"], &["x=1"], &["y=1"]].map(|files| directory(files));
+    let content = || layer_content(&[here.path().to_owned()]).unwrap();
+    for mode in [0o755, 0o555, 0o1777, 0o753] {
+        fs::set_permissions(there.path(), fs::Permissions::from_mode(mode)).unwrap();
+        assert!(content().agrees_with(&hash(&[&there])), "{mode:o}");
+    }
+    assert!(!content().agrees_with(&hash(&[&other])));
+    fs::set_permissions(there.path().join("x"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(!content().agrees_with(&hash(&[&there])));
 }
 
 #[test]

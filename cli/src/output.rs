@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use builder_frontend::diagnostic::Diagnostic;
 
 use crate::error::CliResult;
+use crate::progress::control::is_reordering;
 
 /// Writes a result to stdout. A reader that went away (`builder images | head -1`) is no error.
 pub(crate) fn result(text: &str) -> CliResult<()> {
@@ -25,9 +26,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> CliResult<()> {
     }
 }
 
-/// Control characters, but line ends and tabs, and bytes that are no UTF-8, as people write them: `\x1b`.
+/// Control characters, but line ends and tabs, marks that reorder text, and bytes that are no UTF-8, as people write
+/// them: `\x1b`.
 fn harmless(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let is_wild = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    let is_wild =
+        |character: char| (character.is_control() && !matches!(character, '\n' | '\t')) || is_reordering(character);
     if str::from_utf8(bytes).is_ok_and(|text| !text.contains(is_wild)) {
         return Cow::Borrowed(bytes);
     }

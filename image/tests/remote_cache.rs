@@ -263,6 +263,75 @@ fn layers_of_a_cache_count_as_made_here_and_are_not_packed_again() {
     }
 }
 
+/// The same cache elsewhere, of which somebody has changed the config.
+fn forged(from: &Path, to: &Path, change: impl Fn(&mut Value)) {
+    let blobs = blobs(from);
+    let documents: Vec<Value> = blobs.values().filter_map(|blob| serde_json::from_slice(blob).ok()).collect();
+    let find = |has: [&str; 2]| documents.iter().find(|document| has.iter().all(|name| document.get(name).is_some()));
+    let (mut config, manifest) = (find(["records", "layers"]).unwrap().clone(), find(["config", "layers"]).unwrap());
+    change(&mut config);
+    fs::create_dir_all(to.join("blobs/sha256")).unwrap();
+    for (name, bytes) in &blobs {
+        fs::write(to.join("blobs/sha256").join(name), bytes).unwrap();
+    }
+    layout(to, config.to_string().as_bytes(), CONFIG_TYPE, manifest["layers"].as_array().unwrap());
+}
+
+#[test]
+fn a_cache_that_lies_about_the_files_of_a_layer_is_found_out() {
+    let (one, two) = (Machine::new(), Machine::new());
+    let (fetch, compile, _) = project(&one);
+    one.export(&[&compile], Mode::Max, &one.place());
+    let content = |text: &str| json!(ContentDigest::from_bytes(digest(text)));
+    let fetched = one.store.layer(&fetch.output.layers[0]).unwrap().meta.content.unwrap();
+    forged(&one.place(), &two.place(), |config| {
+        for layer in config["layers"].as_array_mut().unwrap() {
+            if layer["content"] != json!(fetched) {
+                layer["content"] = content("of another layer");
+            }
+        }
+    });
+    let provider = Arc::new(LayerProvider::new(Stop::default()));
+    provider.add_origin(Arc::new(LayoutOrigin));
+    two.store.set_provider(Arc::clone(&provider) as Arc<dyn builder_cache::Provider>);
+    let records = two.records(opened(&two.place()));
+    let found = records.by_recipe(&compile.recipe).unwrap().unwrap().output;
+    let [honest, liar] = found.layers[..] else { panic!("two layers") };
+    two.store.provide(&[honest]).unwrap();
+    let error = two.store.provide(&[liar]).unwrap_err();
+    let error = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    assert!(error.contains("does not have the files that the cache says it has"), "{error}");
+    assert_eq!(two.store.absent(&found).unwrap(), [liar], "nothing of it was kept");
+    // The step runs.
+    assert!(records.lose(&provider.take_failed()));
+    assert!(records.by_recipe(&compile.recipe).unwrap().is_none());
+    assert!(records.by_recipe(&fetch.recipe).unwrap().is_some());
+    // A cache that says how it is has a layer of its own.
+    let records = two.records(opened(&one.place()));
+    assert!(records.lose(&[liar]));
+    let found = records.by_recipe(&compile.recipe).unwrap().unwrap();
+    assert_eq!(two.files(&found.output), set(&["of-fetch", "of-compile"]));
+}
+
+#[test]
+fn results_that_can_not_be_used_are_none() {
+    let (one, two) = (Machine::new(), Machine::new());
+    let (_, compile, _) = project(&one);
+    one.export(&[&compile], Mode::Max, &one.place());
+    for (number, depth, is_found) in [(0, 500, true), (1, 501, false), (2, 0, false)] {
+        let place = two.dir.path().join(number.to_string());
+        forged(&one.place(), &place, |config| {
+            let chains: Vec<Value> = (0..depth).map(|number: u32| json!([number.checked_sub(1), 0])).collect();
+            config["chains"] = json!(chains);
+            for record in config["records"].as_array_mut().unwrap() {
+                record["chain"] = json!(depth.checked_sub(1));
+            }
+        });
+        let found = Machine::new().records(opened(&place)).by_recipe(&compile.recipe).unwrap();
+        assert_eq!(found.is_some(), is_found, "{depth}");
+    }
+}
+
 #[test]
 fn min_has_the_steps_of_the_result() {
     let machine = Machine::new();

@@ -157,7 +157,8 @@ fn build(
     };
     let mut solved = solve();
     while solved.is_err() && !signals::is_interrupted() && records.lose(&provider::provider(global).take_failed()) {
-        let message = "a shared cache no longer has the layers of some steps, which run instead".to_owned();
+        let message =
+            "a shared cache does not have the layers of some steps that it says it has, which run instead".to_owned();
         progress.warn(Warning { message, ..Warning::default() });
         solved = solve();
     }

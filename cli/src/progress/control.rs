@@ -62,7 +62,7 @@ pub(super) fn visible_name(name: &str) -> String {
 }
 
 /// Marks that make the text around them appear in another order, or on another line.
-fn is_reordering(c: char) -> bool {
+pub(crate) fn is_reordering(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 

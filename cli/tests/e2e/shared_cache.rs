@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use crate::kit::{Lab, Ran};
 
 /// Two stages, of which the result has one file, and a step of its own.
@@ -245,6 +247,73 @@ fn layers_that_a_cache_lost_are_built() {
     assert_eq!(ran(&all), set(&[]));
     fs::remove_dir_all(&kept).expect("it is ours");
     assert_eq!(three.shell("cat /app /done"), "onedeps\ndone\n");
+}
+
+/// Changes the config of a cache that is a directory.
+fn forge(cache: &Path, change: impl Fn(&mut Value)) {
+    let read = |digest: &Value| -> Value {
+        let name = digest["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:")).expect("a digest");
+        serde_json::from_slice(&fs::read(cache.join("blobs/sha256").join(name)).expect("it is there")).expect("JSON")
+    };
+    let write = |descriptor: &mut Value, document: &Value| {
+        let bytes = document.to_string().into_bytes();
+        let digest = builder_cache::BlobDigest::of(&bytes);
+        fs::write(cache.join("blobs/sha256").join(digest.hex()), &bytes).expect("it is ours");
+        descriptor["digest"] = Value::from(digest.to_string());
+        descriptor["size"] = Value::from(bytes.len());
+    };
+    let index = cache.join("index.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&index).expect("a layout")).expect("JSON");
+    let mut manifest = read(&document["manifests"][0]);
+    let mut config = read(&manifest["config"]);
+    change(&mut config);
+    write(&mut manifest["config"], &config);
+    write(&mut document["manifests"][0], &manifest);
+    fs::write(index, document.to_string()).expect("it is ours");
+}
+
+#[test]
+fn what_a_cache_says_of_files_is_compared_with_them() {
+    let [one, two, three] = machines();
+    let cache = one.path().join("cache");
+    // What a tar does not say of a layer is no difference.
+    let main = "FROM busybox\nRUN chmod 555 / && echo one > /one\nRUN ln -s /socket /dev/log && syslogd && \
+        until [ -S /socket ]; do :; done; rm -rf /var && mkdir /var && touch /var/new && ln /one /other\n";
+    let context = |lab: &Lab| lab.project(main, &[]);
+    build(&one, &context(&one), &[&to(&cache, ",mode=max")]);
+    let honest = build(&two, &context(&two), &[&from(&cache)]);
+    assert!(ran(&honest).is_empty() && !honest.stderr.contains("does not have"), "{}", honest.stderr);
+    assert_eq!(two.shell("cat /other; ls /var"), "one\nnew\n");
+    forge(&cache, |config| {
+        for layer in config["layers"].as_array_mut().expect("layers") {
+            if layer.get("content").is_some() {
+                layer["content"] = Value::from("0".repeat(64));
+            }
+        }
+    });
+    let lied = build(&three, &context(&three), &[&from(&cache)]);
+    lied.assert_stderr("steps, which run instead");
+    assert_eq!(ran(&lied).len(), 2, "{}", lied.stderr);
+    three.ok(&["verify", "app"]);
+}
+
+#[test]
+fn a_result_that_can_not_be_mounted_is_none() {
+    for depth in [0, 1000] {
+        let [one, two] = machines();
+        let cache = one.path().join("cache");
+        build(&one, &project(&one, "one"), &[&to(&cache, ",mode=max")]);
+        forge(&cache, |config| {
+            let chains: Vec<Value> = (0..depth).map(|number: u32| json!([number.checked_sub(1), 0])).collect();
+            config["chains"] = Value::from(chains);
+            for record in config["records"].as_array_mut().expect("records") {
+                record["chain"] = json!(depth.checked_sub(1));
+            }
+        });
+        let built = build(&two, &project(&two, "one"), &[&from(&cache)]);
+        assert_eq!(ran(&built).len(), 6, "{}", built.stderr);
+        assert_eq!(two.shell("cat /app /done"), "onedeps\ndone\n");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! A container has no control group of its own unless it has limits, so one is made for the moment, below the one that
 //! its processes are in: of the freezer of version 1 where that is mounted, otherwise of version 2. The processes go there,
-//! stand still, and go back. The group is named after the process that made it: when that was killed, whoever comes next
-//! lets the container go on.
+//! stand still, and go back. The group is named after the process that made it, and when that began: when it was killed,
+//! whoever comes next lets the container go on.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -107,7 +107,8 @@ pub fn freeze(holder: Holder) -> Result<Frozen, FreezeError> {
     for version in [Version::One, Version::Two] {
         let Some(home) = group_of(first, version) else { continue };
         sweep(version, &home);
-        let group = home.join(format!("{PREFIX}{}", std::process::id()));
+        let own = std::process::id().to_string();
+        let group = home.join(format!("{PREFIX}{own}-{}", began(&own).ok_or(FreezeError::Unsupported)?));
         match fs::create_dir(&group) {
             Ok(()) => {}
             Err(_) if version == Version::One => continue,
@@ -180,7 +181,19 @@ fn sweep(version: Version, home: &Path) {
 /// Whether a group was made by a process that is gone.
 fn is_abandoned(group: &Path) -> bool {
     let maker = group.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX));
-    maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists())
+    maker.is_some_and(|maker| match maker.split_once('-') {
+        // Another process can have the number by now.
+        Some((pid, then)) => began(pid).is_none_or(|now| now != then),
+        None => began(maker).is_none(),
+    })
+}
+
+/// When a process began, in the kernel's ticks since it booted; `None` when there is no such process.
+fn began(pid: &str) -> Option<String> {
+    let stat = fs::read(Path::new("/proc").join(pid).join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name, which may have anything in it, ends with the last parenthesis.
+    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.to_owned())
 }
 
 fn release(version: Version, group: &Path, homes: &HashMap<i32, PathBuf>) {
@@ -245,6 +258,24 @@ fn write(path: &Path, value: &str) -> Result<(), FreezeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_abandoned_when_its_maker_is_gone_and_its_number_is_of_no_account() {
+        let own = std::process::id();
+        let began = began(&own.to_string()).unwrap();
+        let gone = i32::MAX;
+        for (name, expected) in [
+            (format!("{PREFIX}{own}-{began}"), false),
+            (format!("{PREFIX}{own}-1{began}"), true),
+            (format!("{PREFIX}{gone}-{began}"), true),
+            // Of a builder that wrote down less.
+            (format!("{PREFIX}{own}"), false),
+            (format!("{PREFIX}{gone}"), true),
+            ("somebody-elses".to_owned(), false),
+        ] {
+            assert_eq!(is_abandoned(&Path::new("/sys/fs/cgroup").join(&name)), expected, "{name}");
+        }
+    }
 
     #[test]
     fn groups_are_found_in_both_versions() {

@@ -193,6 +193,20 @@ mod tests {
             }
             assert!(upper.join("new").is_file());
         }
+        // A layer that is there twice: of what lies between, only what it does not have itself shows.
+        let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
+        for (path, files) in [(&one, ["who", "one"]), (&other, ["who", "other"])] {
+            fs::create_dir(path).unwrap();
+            for file in files {
+                fs::write(path.join(file), path.as_os_str().as_encoded_bytes()).unwrap();
+            }
+        }
+        for syntax in [Syntax::Appended, Syntax::Joined] {
+            let mount = mount(&[one.clone(), other.clone(), one.clone()], None, syntax).unwrap();
+            let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+            assert_eq!(fs::read(root.join("who")).unwrap(), one.as_os_str().as_encoded_bytes());
+            assert_eq!(fs::read_dir(root.join(".")).unwrap().count(), 3);
+        }
         let many: Vec<PathBuf> = (0..200).map(|number| directory.path().join(number.to_string())).collect();
         for path in &many {
             fs::create_dir(path).unwrap();

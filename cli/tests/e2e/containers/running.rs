@@ -105,11 +105,12 @@ fn a_commit_that_is_killed_does_not_leave_it_standing() {
     let mut input = live.background.stdin();
     let groups = ["/sys/fs/cgroup/freezer", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
     let frozen_by = |pid: i32| {
-        let name = format!("builder-freeze-{pid}");
-        groups.iter().any(|group| {
-            fs::read_to_string(format!("{group}/{name}/freezer.state")).is_ok_and(|state| state.trim() == "FROZEN")
-                || fs::read_to_string(format!("{group}/{name}/cgroup.events"))
-                    .is_ok_and(|events| events.contains("frozen 1"))
+        let prefix = format!("builder-freeze-{pid}-");
+        let mut entries = groups.iter().flat_map(|group| fs::read_dir(group).into_iter().flatten().flatten());
+        entries.any(|entry| {
+            let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+            entry.file_name().to_string_lossy().starts_with(&prefix)
+                && (read("freezer.state").trim() == "FROZEN" || read("cgroup.events").contains("frozen 1"))
         })
     };
     for signal in [Signal::KILL, Signal::TERM] {

@@ -150,7 +150,7 @@ fn layers_of_a_bucket_are_fetched_later_by_who_has_the_keys() {
     assert_eq!(two.shell("cat /app"), "onedeps\n");
     // For whoever has none, the steps run.
     let nobody = built(&three, "one", &[], &[("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")]);
-    nobody.assert_stderr("no longer has the layers of some steps, which run instead");
+    nobody.assert_stderr("does not have the layers of some steps that it says it has, which run instead");
     assert_eq!(ran(&nobody).len(), 6, "{}", nobody.stderr);
     assert_eq!(three.shell("cat /app"), "onedeps\n");
     let from = format!("--cache-from={place},name=new");
