@@ -34,16 +34,20 @@ fn harmless(bytes: &[u8]) -> Cow<'_, [u8]> {
     if str::from_utf8(bytes).is_ok_and(|text| !text.contains(is_wild)) {
         return Cow::Borrowed(bytes);
     }
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
+    let hex = |byte: u8| ['\\', 'x', digit(byte >> 4), digit(byte & 15)];
     let mut text = String::with_capacity(bytes.len() + 16);
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
-                wild if is_wild(wild) && wild.is_ascii() => text.push_str(&format!("\\x{:02x}", u32::from(wild))),
-                wild if is_wild(wild) => text.extend(wild.escape_unicode()),
-                tame => text.push(tame),
+                tame if !is_wild(tame) => text.push(tame),
+                wild => match u8::try_from(wild) {
+                    Ok(byte) if wild.is_ascii() => text.extend(hex(byte)),
+                    _ => text.extend(wild.escape_unicode()),
+                },
             }
         }
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+        text.extend(chunk.invalid().iter().copied().flat_map(hex));
     }
     Cow::Owned(text.into_bytes())
 }

@@ -292,7 +292,7 @@ fn what_a_cache_says_of_files_is_compared_with_them() {
         }
     });
     let lied = build(&three, &context(&three), &[&from(&cache)]);
-    lied.assert_stderr("steps, which run instead");
+    lied.assert_stderr("does not have the layers of some steps that it says it has, which run instead");
     assert_eq!(ran(&lied).len(), 2, "{}", lied.stderr);
     three.ok(&["verify", "app"]);
 }

@@ -18,7 +18,8 @@
 //!
 //! Who names a cache trusts what it says a step resulted in, as with every build cache. Everything else is checked:
 //! recipe keys are computed from what a record says its step was made of, never read; all sizes, counts and depths are
-//! bounded; positions only point backwards, so there are no circles; blobs are what their digests say, or fail.
+//! bounded; positions only point backwards, so there are no circles; blobs are what their digests say, or fail; and files
+//! are what the content digest of their layer says, or the layer is thrown away as soon as it was fetched.
 
 mod backend;
 mod cache;

@@ -76,3 +76,15 @@ fn what_is_asked_about_containers() {
     assert_eq!(lab.ok(&["inspect", "--format", "{{.State.ExitCode}}", "web-1"]).stdout, "0\n");
     assert_eq!(lab.run(&["image", "inspect", "web-1"]).code, 1);
 }
+
+#[test]
+fn names_give_a_terminal_no_commands() {
+    let lab = Lab::new();
+    run(&lab, "ct", "cd /; touch \"$(printf 'a\\033]0;title\\007')\"");
+    assert_eq!(lab.ok(&["diff", "ct"]).stdout, "A /a\u{1b}]0;title\u{7}\n", "who reads a pipe gets the name");
+    let (code, seen) = crate::run::on_a_terminal(&lab, &["diff", "ct"], &[]);
+    assert_eq!((code, seen.as_str()), (0, "A /a\\x1b]0;title\\x07\r\n"));
+    lab.ok(&["commit", "-c", "LABEL x=\u{1b}[2J", "ct", "made"]);
+    let (_, seen) = crate::run::on_a_terminal(&lab, &["inspect", "-f", "{{.Config.Labels.x}}", "made"], &[]);
+    assert_eq!(seen, "\\x1b[2J\r\n");
+}

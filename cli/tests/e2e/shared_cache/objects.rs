@@ -256,7 +256,8 @@ fn a_cache_that_can_not_be_used_is_said_in_the_words_of_the_server() {
         let ignored = built(&lab, "one", &[&format!("{to},ignore-error=true")], &[]);
         ignored.assert_stderr(&format!("the cache was not written to {name}"));
         ignored.assert_stderr(says);
-        let read = built(&lab, "one", &[&format!("--cache-from={options}")], &[]);
+        // What is here already is waited for by nobody.
+        let read = built(&lab, &format!("new for {name}"), &[&format!("--cache-from={options}")], &[]);
         read.assert_stderr(reads);
         for told in [&failed, &ignored, &read] {
             assert_unsaid(told, &secrets);
