@@ -35,10 +35,7 @@ const DATABASES: [(&str, &str); 7] = [
         "Metadata-Version: 2.1\nName: requests\nVersion: 2.28.1\nLicense: Apache 2.0\n\ntext\n",
     ),
     ("app/node_modules/@types/node/package.json", r#"{"name":"@types/node","version":"20.1.0","license":"MIT"}"#),
-    (
-        "root/.cargo/.crates2.json",
-        r#"{"installs":{"ripgrep 14.1.0 (registry+https://github.com/rust-lang/crates.io-index)":{}}}"#,
-    ),
+    ("root/.cargo/.crates2.json", r#"{"installs":{"ripgrep 14.1.0 (registry+https://example.com/index)":{}}}"#),
 ];
 
 /// What the list of packages names for these databases.

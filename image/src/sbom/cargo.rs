@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn ids_name_sources() {
-        let found = package("rg 1.0.0 (registry+https://github.com/rust-lang/crates.io-index)", "p").unwrap();
+        let found = package("rg 1.0.0 (registry+https://example.com/index)", "p").unwrap();
         assert_eq!((found.name.as_str(), found.version.as_str(), found.qualifiers.len()), ("rg", "1.0.0", 0));
         let found = package("a 0.1.0 (git+https://h/a#1234)", "p").unwrap();
         assert_eq!(found.qualifiers, [("vcs_url", "git+https://h/a#1234".to_owned())]);
